@@ -1,0 +1,112 @@
+//! The portable frame: what one group commit appends, in any log. Salt, checksums and *synced up to*
+//! belong to the embedded directory.
+
+use crate::clock::Timestamp;
+use crate::codec;
+use crate::job::event::Event;
+use crate::job::id::Epoch;
+use crate::job::id::Position;
+use crate::job::id::Sequence;
+use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
+
+/// The running hash of the log up to and including a frame: xxh3-128 over the hash before it, the header and the body.
+///
+/// It finds damage and forks; it is not meant to stop someone who can rewrite the files.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Hash(pub [u8; 16]);
+
+impl Hash {
+    /// The hash before the first frame.
+    pub const ZERO: Hash = Hash([0; 16]);
+}
+
+impl std::fmt::Debug for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// One frame: a batch of events that became durable together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its number.
+    pub position: Position,
+    /// The writer's epoch.
+    pub epoch: Epoch,
+    /// Sequence of its first update; with no updates, the sequence the next update will take.
+    pub first_sequence: Sequence,
+    /// How many updates it holds.
+    pub updates: u32,
+    /// Log time: never below that of the frame before. Time of all its events.
+    pub time: Timestamp,
+    /// Hash of the frame before it.
+    pub previous: Hash,
+    /// Its events behind a version byte, as [`codec`] writes them.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// Bytes of the header in [`Frame::header`]'s form.
+    pub const HEADER_BYTES: usize = 56;
+
+    /// The header's portable bytes, little-endian: position 8, epoch 8, first sequence 8, updates 4, body length 4,
+    /// time 8, previous hash 16.
+    #[must_use]
+    pub fn header(&self) -> [u8; Frame::HEADER_BYTES] {
+        let mut bytes = [0; Frame::HEADER_BYTES];
+        bytes[0..8].copy_from_slice(&self.position.0.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.epoch.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.first_sequence.0.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.updates.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.body_bytes().to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.time.0.to_le_bytes());
+        bytes[40..56].copy_from_slice(&self.previous.0);
+        bytes
+    }
+
+    /// Length of the body.
+    #[must_use]
+    pub fn body_bytes(&self) -> u32 {
+        u32::try_from(self.body.len()).expect("a log refuses frames over its limit, far below 4 GiB")
+    }
+
+    /// The hash that the next frame is chained on.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        let mut hasher = Xxh3::new();
+        hasher.update(&self.header());
+        hasher.update(&self.body);
+        Hash(hasher.digest128().to_be_bytes())
+    }
+
+    /// The sequence after its last update.
+    #[must_use]
+    pub fn next_sequence(&self) -> Sequence {
+        self.first_sequence.plus(u64::from(self.updates))
+    }
+
+    /// Its events, in order.
+    ///
+    /// # Errors
+    /// If the body is not what a writer of this release stores.
+    pub fn events(&self) -> Result<Vec<Event>, codec::Error> {
+        let mut run = codec::Run::open(&self.body)?;
+        let mut events = Vec::with_capacity(self.updates as usize);
+        while !run.is_empty() {
+            events.push(run.take()?);
+        }
+        Ok(events)
+    }
+}
+
+/// The body of a frame that holds `events`.
+#[must_use]
+pub fn body_of(events: &[Event]) -> Bytes {
+    let mut body = Vec::with_capacity(64 + 64 * events.len());
+    codec::begin(&mut body);
+    for event in events {
+        codec::put(event, &mut body);
+    }
+    Bytes::from(body)
+}

@@ -1,0 +1,3 @@
+//! The `gangline` program.
+
+fn main() {}
