@@ -1,6 +1,14 @@
 //! The life of a job: its vocabulary, what may happen to it (`decide`) and what that changes (`apply`).
 //! Pure: no clock, store, channel, random number or log line.
 
+pub mod apply;
+pub mod decide;
+pub mod dedupe;
 pub mod event;
 pub mod id;
+pub mod intern;
+pub mod queue;
+pub mod retry;
 pub mod spec;
+pub mod state;
+pub mod table;

@@ -314,4 +314,31 @@ impl Event {
             | Event::Opened { .. } => None,
         }
     }
+
+    /// The event's kind in words, as logs and tools print it.
+    #[must_use]
+    pub const fn kind_name(&self) -> &'static str {
+        match self {
+            Event::Submitted(_) => "submitted",
+            Event::Started { .. } => "started",
+            Event::Progress { .. } => "progress",
+            Event::Retrying { .. } => "retrying",
+            Event::Released { .. } => "released",
+            Event::Succeeded { .. } => "succeeded",
+            Event::Dead { .. } => "dead",
+            Event::Cancelled { .. } => "cancelled",
+            Event::Expired { .. } => "expired",
+            Event::Retried { .. } => "retried",
+            Event::Deleted { .. } => "deleted",
+            Event::QueueMade { .. } => "queue made",
+            Event::QueueSet { .. } => "queue set",
+            Event::CursorSet { .. } => "cursor set",
+            Event::CursorDropped { .. } => "cursor dropped",
+            Event::KeyTaken { .. } => "key taken",
+            Event::KeysForgotten { .. } => "keys forgotten",
+            Event::ProducerAdvanced { .. } => "producer advanced",
+            Event::ProducersForgotten { .. } => "producers forgotten",
+            Event::Opened { .. } => "opened",
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What a submitter says about a job, and what an operator says about a queue. Parsed at the edge, trusted inside.
 
 use crate::clock::Timestamp;
+use crate::job::id::QueueName;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::Deserializer;
@@ -132,4 +133,21 @@ impl Default for QueueSettings {
     fn default() -> QueueSettings {
         QueueSettings { paused: false, max_pending: None, dead_max: 10_000, retention_ms: None }
     }
+}
+
+/// A job as a client submits it: parsed and within limits, not yet decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    /// Where it goes.
+    pub queue: QueueName,
+    /// Higher runs first; −100 to 100.
+    pub priority: i8,
+    /// When it may start; 0 is at once.
+    pub run_at: Timestamp,
+    /// `None` is [`Policy::default`].
+    pub policy: Option<Box<Policy>>,
+    /// `None` is empty.
+    pub extra: Option<Box<Extra>>,
+    /// What is to be worked on.
+    pub payload: Payload,
 }

@@ -1,0 +1,364 @@
+//! What an event changes: the only code that changes state. Live running, recovery, checkpoint and verify all
+//! come through here. [LOG-3]
+
+use crate::clock::Timestamp;
+use crate::job::dedupe::Key;
+use crate::job::dedupe::KeySlot;
+use crate::job::dedupe::Range;
+use crate::job::dedupe::digest;
+use crate::job::event::Event;
+use crate::job::event::FailureKind;
+use crate::job::event::Submitted;
+use crate::job::id::JobId;
+use crate::job::id::LeaseToken;
+use crate::job::id::Pointer;
+use crate::job::id::Position;
+use crate::job::id::QueueNo;
+use crate::job::id::Sequence;
+use crate::job::queue::Counts;
+use crate::job::spec::Policy;
+use crate::job::state::Job;
+use crate::job::state::NamedCursor;
+use crate::job::state::Stage;
+use crate::job::state::State;
+use crate::job::table::Slot;
+use std::sync::Arc;
+
+/// Where and when an event happened.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// Its place in the log.
+    pub pointer: Pointer,
+    /// Log time of its frame.
+    pub time: Timestamp,
+}
+
+/// What an event did to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was about no job, or about one that is no longer live.
+    None,
+    /// The job in this slot entered its stage or changed in it.
+    Live(Slot),
+    /// The job left the live jobs; the slot is free. [JOB-2]
+    Gone(Slot),
+}
+
+/// An event that cannot follow from the state: the log is not what a writer wrote.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} does not fit the state: {why}")]
+pub struct Inconsistent {
+    /// The kind of event and its job.
+    pub what: String,
+    /// What is wrong.
+    pub why: &'static str,
+}
+
+impl State {
+    /// Applies one event of the frame at `at`. `hint` is where its job was last seen; it only saves a look-up.
+    ///
+    /// Updates take the next sequence. [LOG-1]
+    ///
+    /// # Errors
+    /// [`Inconsistent`] if the event does not fit; the state is then not to be used any further.
+    pub fn apply(&mut self, event: &Event, at: At, hint: Option<Slot>) -> Result<Change, Inconsistent> {
+        self.position = at.pointer.position;
+        self.time = at.time;
+        let sequence = self.sequence.plus(1);
+        if event.is_update() {
+            self.sequence = sequence;
+        }
+        let Some((id, queue)) = event.job() else {
+            self.apply_to_tables(event, at);
+            return Ok(Change::None);
+        };
+        if self.queues.get(queue).is_none() {
+            return Err(inconsistent(event, "its queue was never made"));
+        }
+        if let Event::Submitted(submitted) = event {
+            return self
+                .submitted(submitted, sequence, at)
+                .ok_or_else(|| inconsistent(event, "its id is taken"));
+        }
+        let Some(slot) = self.jobs.find(id, hint) else {
+            let of_finished_job = matches!(event, Event::Deleted { .. });
+            return if of_finished_job {
+                Ok(Change::None)
+            } else {
+                Err(inconsistent(event, "the job is not live"))
+            };
+        };
+        self.apply_to_job(event, slot, sequence, at)
+            .ok_or_else(|| inconsistent(event, "not at this stage of the job"))
+    }
+
+    /// Notes that a frame was applied whole, also one without events.
+    pub fn applied(&mut self, position: Position, time: Timestamp) {
+        self.position = position;
+        self.time = time;
+    }
+
+    fn submitted(&mut self, event: &Submitted, sequence: Sequence, at: At) -> Option<Change> {
+        if self.jobs.find(event.id, None).is_some() {
+            return None;
+        }
+        let policy = event.policy.as_ref().map(|policy| {
+            let shared = Policy { expires: None, ..Policy::clone(policy) };
+            self.policies.hold(&shared)
+        });
+        let slot = self.jobs.insert(Job {
+            id: event.id,
+            stage: Stage::Waiting { due: event.due },
+            submitted: sequence,
+            submitted_at: at.pointer,
+            expires: event.policy.as_ref().and_then(|policy| policy.expires).unwrap_or_default(),
+            failures: None,
+            payload_bytes: u32::try_from(event.payload.0.len()).unwrap_or(u32::MAX),
+            queue: event.queue,
+            policy,
+            key: self.submitting_under(event.id),
+            attempt: 0,
+            failed: 0,
+            crashed: 0,
+            timed_out: 0,
+            lost: 0,
+            generation: 0,
+            priority: event.priority,
+        });
+        self.count(event.queue, |counts| {
+            counts.waiting += 1;
+            counts.submitted_total += 1;
+        });
+        Some(Change::Live(slot))
+    }
+
+    /// The key whose batch the job belongs to: `KeyTaken` stands right before its batch.
+    fn submitting_under(&self, id: JobId) -> Option<KeySlot> {
+        let (digest, last) = self.open_batch?;
+        (id <= last).then(|| self.keys.slot_of(digest)).flatten()
+    }
+
+    fn apply_to_job(&mut self, event: &Event, slot: Slot, sequence: Sequence, at: At) -> Option<Change> {
+        let stage = self.jobs.at(slot).stage;
+        let waiting = matches!(stage, Stage::Waiting { .. });
+        let running = matches!(stage, Stage::Running { .. });
+        let died = if let Stage::Dead { sequence } = stage { Some(sequence) } else { None };
+        match event {
+            Event::Started { attempt, worker, .. } if waiting => {
+                self.started(slot, *attempt, worker, LeaseToken(sequence.0))
+            }
+            Event::Progress { .. } if running => Some(Change::Live(slot)),
+            Event::Retrying { failure, due, .. } if running => {
+                self.note_failure(slot, failure.kind, at.pointer);
+                self.back_to_waiting(slot, *due)
+            }
+            Event::Released { due, .. } if running => self.back_to_waiting(slot, *due),
+            Event::Succeeded { .. } if running => {
+                self.finish(slot, at.time, |counts| counts.succeeded_total += 1)
+            }
+            Event::Dead { failure, .. } if running => {
+                self.note_failure(slot, failure.kind, at.pointer);
+                self.died(slot, sequence, at.time)
+            }
+            Event::Cancelled { .. } if waiting || running => {
+                self.finish(slot, at.time, |counts| counts.cancelled_total += 1)
+            }
+            Event::Expired { .. } if waiting => {
+                self.finish(slot, at.time, |counts| counts.expired_total += 1)
+            }
+            Event::Retried { generation, .. } => self.revived(slot, *generation, died?),
+            Event::Deleted { .. } if died.is_some() => self.finish(slot, at.time, |_| {}),
+            Event::Submitted(_)
+            | Event::Started { .. }
+            | Event::Progress { .. }
+            | Event::Retrying { .. }
+            | Event::Released { .. }
+            | Event::Succeeded { .. }
+            | Event::Dead { .. }
+            | Event::Cancelled { .. }
+            | Event::Expired { .. }
+            | Event::Deleted { .. }
+            | Event::QueueMade { .. }
+            | Event::QueueSet { .. }
+            | Event::CursorSet { .. }
+            | Event::CursorDropped { .. }
+            | Event::KeyTaken { .. }
+            | Event::KeysForgotten { .. }
+            | Event::ProducerAdvanced { .. }
+            | Event::ProducersForgotten { .. }
+            | Event::Opened { .. } => None,
+        }
+    }
+
+    fn started(&mut self, slot: Slot, attempt: u32, worker: &Arc<str>, token: LeaseToken) -> Option<Change> {
+        let worker = self.workers.hold(worker);
+        let job = self.jobs.at_mut(slot);
+        job.stage = Stage::Running { token, worker };
+        let counted = job.attempt + 1 == attempt;
+        job.attempt = attempt;
+        let queue = job.queue;
+        self.count(queue, |counts| {
+            counts.waiting -= 1;
+            counts.running += 1;
+            counts.started_total += 1;
+        });
+        counted.then_some(Change::Live(slot))
+    }
+
+    fn note_failure(&mut self, slot: Slot, kind: FailureKind, at: Pointer) {
+        let own_budget = self.policy(self.jobs.at(slot)).timed_out_max.is_some();
+        let job = self.jobs.at_mut(slot);
+        let budget = match kind {
+            FailureKind::Failed => &mut job.failed,
+            FailureKind::Crashed => &mut job.crashed,
+            FailureKind::TimedOut if own_budget => &mut job.timed_out,
+            FailureKind::TimedOut => &mut job.failed,
+            FailureKind::Lost => &mut job.lost,
+        };
+        *budget = budget.saturating_add(1);
+        job.failures.get_or_insert_default().push(at);
+    }
+
+    fn back_to_waiting(&mut self, slot: Slot, due: Timestamp) -> Option<Change> {
+        self.leave_stage(slot);
+        let job = self.jobs.at_mut(slot);
+        job.stage = Stage::Waiting { due };
+        let queue = job.queue;
+        self.count(queue, |counts| counts.waiting += 1);
+        Some(Change::Live(slot))
+    }
+
+    fn died(&mut self, slot: Slot, sequence: Sequence, now: Timestamp) -> Option<Change> {
+        self.leave_stage(slot);
+        self.end_key(slot, now);
+        let job = self.jobs.at_mut(slot);
+        job.stage = Stage::Dead { sequence };
+        let queue = job.queue;
+        self.count(queue, |counts| {
+            counts.dead += 1;
+            counts.dead_total += 1;
+        });
+        self.queues.get_mut(queue)?.dead.insert((sequence, slot));
+        Some(Change::Live(slot))
+    }
+
+    fn revived(&mut self, slot: Slot, generation: u16, died: Sequence) -> Option<Change> {
+        let job = self.jobs.at_mut(slot);
+        let follows = job.generation.saturating_add(1) == generation;
+        job.generation = generation;
+        job.stage = Stage::Waiting { due: Timestamp(0) };
+        (job.failed, job.crashed, job.timed_out, job.lost) = (0, 0, 0, 0);
+        job.expires = Timestamp(0);
+        let queue = job.queue;
+        self.count(queue, |counts| {
+            counts.dead -= 1;
+            counts.waiting += 1;
+        });
+        self.queues.get_mut(queue)?.dead.remove(&(died, slot));
+        follows.then_some(Change::Live(slot))
+    }
+
+    /// The job leaves the live jobs. [JOB-2]
+    fn finish(&mut self, slot: Slot, now: Timestamp, total: impl FnOnce(&mut Counts)) -> Option<Change> {
+        self.leave_stage(slot);
+        self.end_key(slot, now);
+        let job = self.jobs.remove(slot);
+        if let Some(policy) = job.policy {
+            self.policies.drop_hold(policy);
+        }
+        self.count(job.queue, total);
+        Some(Change::Gone(slot))
+    }
+
+    fn leave_stage(&mut self, slot: Slot) {
+        let job = self.jobs.at(slot);
+        let (stage, queue) = (job.stage, job.queue);
+        match stage {
+            Stage::Waiting { .. } => self.count(queue, |counts| counts.waiting -= 1),
+            Stage::Running { worker, .. } => {
+                self.workers.drop_hold(worker);
+                self.count(queue, |counts| counts.running -= 1);
+            }
+            Stage::Dead { sequence } => {
+                self.count(queue, |counts| counts.dead -= 1);
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.dead.remove(&(sequence, slot));
+                }
+            }
+        }
+    }
+
+    /// The window in which its key is remembered begins. [ID-1]
+    fn end_key(&mut self, slot: Slot, now: Timestamp) {
+        if let Some(key) = self.jobs.at_mut(slot).key.take() {
+            self.keys.job_ended(key, now);
+        }
+    }
+
+    fn count(&mut self, queue: QueueNo, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.queues.get_mut(queue).expect("checked before the event was applied").counts);
+    }
+
+    fn apply_to_tables(&mut self, event: &Event, at: At) {
+        match event {
+            Event::QueueMade { name, .. } => {
+                self.queues.add(name.clone());
+            }
+            Event::QueueSet { queue, settings } => {
+                if let Some(queue) = self.queues.get_mut(*queue) {
+                    queue.settings = settings.clone();
+                }
+            }
+            Event::CursorSet { name, sequence } => {
+                self.cursors.insert(name.clone(), NamedCursor { sequence: *sequence, committed: at.time });
+            }
+            Event::CursorDropped { name } => {
+                self.cursors.remove(name);
+            }
+            Event::KeyTaken { key, fingerprint, first, jobs } => {
+                self.key_taken(digest(key), *fingerprint, *first, *jobs);
+            }
+            Event::KeysForgotten { ended_before } => self.keys.forget_ended_before(*ended_before),
+            Event::ProducerAdvanced { producer, ordinal, first, jobs } => {
+                let range = Range {
+                    ordinal: *ordinal,
+                    first: *first,
+                    first_sequence: self.sequence.plus(1),
+                    jobs: u64::from(*jobs),
+                };
+                self.producers.entry(producer.clone()).or_default().advance(range, at.time);
+            }
+            Event::ProducersForgotten { idle_since } => {
+                self.producers.retain(|_, producer| producer.advanced >= *idle_since);
+            }
+            Event::Opened { .. } => {}
+            Event::Submitted(_)
+            | Event::Started { .. }
+            | Event::Progress { .. }
+            | Event::Retrying { .. }
+            | Event::Released { .. }
+            | Event::Succeeded { .. }
+            | Event::Dead { .. }
+            | Event::Cancelled { .. }
+            | Event::Expired { .. }
+            | Event::Retried { .. }
+            | Event::Deleted { .. } => unreachable!("updates are about a job and were told apart before"),
+        }
+    }
+
+    fn key_taken(&mut self, digest: u128, fingerprint: u64, first: JobId, jobs: u32) {
+        let first_sequence = self.sequence.plus(1);
+        let key =
+            Key { digest, fingerprint, first, first_sequence, jobs, live: jobs, ended: Timestamp::default() };
+        self.keys.insert(key);
+        self.open_batch = (jobs > 0).then(|| (digest, first.plus(u64::from(jobs) - 1)));
+    }
+}
+
+fn inconsistent(event: &Event, why: &'static str) -> Inconsistent {
+    let what = match event.job() {
+        Some((id, _)) => format!("{} of job {id}", event.kind_name()),
+        None => event.kind_name().to_owned(),
+    };
+    Inconsistent { what, why }
+}

@@ -1,0 +1,71 @@
+//! A table of values that many jobs share (policies, worker names): each job holds a 4-byte reference. Counted,
+//! so that a value goes with its last holder.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+/// A reference to an interned value. Not stored: checkpoints write the value.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Ref<T>(u32, PhantomData<fn() -> T>);
+
+impl<T> Clone for Ref<T> {
+    fn clone(&self) -> Ref<T> {
+        *self
+    }
+}
+
+impl<T> Copy for Ref<T> {}
+
+/// The table.
+#[derive(Debug)]
+pub struct Interner<T> {
+    values: Vec<Option<(T, u32)>>,
+    free: Vec<u32>,
+    index: HashMap<T, u32>,
+}
+
+impl<T> Default for Interner<T> {
+    fn default() -> Interner<T> {
+        Interner { values: Vec::new(), free: Vec::new(), index: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Interner<T> {
+    /// A reference to `value`, held by one more job.
+    pub(in crate::job) fn hold(&mut self, value: &T) -> Ref<T> {
+        if let Some(&number) = self.index.get(value) {
+            let (_, holders) = self.values[number as usize].as_mut().expect("indexed values are there");
+            *holders += 1;
+            return Ref(number, PhantomData);
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.values.push(None);
+            u32::try_from(self.values.len() - 1).expect("no more values than live jobs")
+        });
+        self.values[number as usize] = Some((value.clone(), 1));
+        self.index.insert(value.clone(), number);
+        Ref(number, PhantomData)
+    }
+
+    /// One job less holds `reference`.
+    pub(in crate::job) fn drop_hold(&mut self, reference: Ref<T>) {
+        let entry = &mut self.values[reference.0 as usize];
+        let (value, holders) = entry.as_mut().expect("a held value is there");
+        *holders -= 1;
+        if *holders == 0 {
+            self.index.remove(&*value);
+            *entry = None;
+            self.free.push(reference.0);
+        }
+    }
+
+    /// The value.
+    ///
+    /// # Panics
+    /// If nobody holds it.
+    #[must_use]
+    pub fn get(&self, reference: Ref<T>) -> &T {
+        &self.values[reference.0 as usize].as_ref().expect("a held value is there").0
+    }
+}

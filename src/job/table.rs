@@ -1,0 +1,162 @@
+//! The live jobs: a slab in chunks, so that a million jobs neither move nor double when one more comes, and an
+//! index by id that stores slots only.
+
+use crate::job::id::JobId;
+use crate::job::state::Job;
+use hashbrown::HashTable;
+use std::fmt;
+
+/// Jobs per chunk of the slab.
+const CHUNK: usize = 4_096;
+
+/// Where a live job lies in memory. Only a hint outside the writer: it is checked against the id. Not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// The slot as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Slab and index of live jobs.
+#[derive(Default)]
+pub struct Table {
+    chunks: Vec<Vec<Option<Job>>>,
+    free: Vec<Slot>,
+    index: HashTable<Slot>,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table({} jobs)", self.len())
+    }
+}
+
+impl Table {
+    /// How many jobs are live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether no job is live.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// One past the highest slot ever used.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    /// The slot of the job `id`, if it is live. `hint` is where it was last seen, and saves the look-up if it is right.
+    #[must_use]
+    pub fn find(&self, id: JobId, hint: Option<Slot>) -> Option<Slot> {
+        if let Some(slot) = hint
+            && self.get(slot).is_some_and(|job| job.id == id)
+        {
+            return Some(slot);
+        }
+        self.index.find(hash(id), |slot| self.at(*slot).id == id).copied()
+    }
+
+    /// The job in `slot`, if there is one.
+    #[must_use]
+    pub fn get(&self, slot: Slot) -> Option<&Job> {
+        self.chunks.get(slot.index() / CHUNK)?.get(slot.index() % CHUNK)?.as_ref()
+    }
+
+    /// The job in `slot`.
+    ///
+    /// # Panics
+    /// If the slot is empty: slots come from [`Table::find`] or [`Table::insert`] and are used at once.
+    #[must_use]
+    pub fn at(&self, slot: Slot) -> &Job {
+        self.get(slot).expect("a slot in use holds a job")
+    }
+
+    /// The job in `slot`, to be changed by `apply`.
+    ///
+    /// # Panics
+    /// As [`Table::at`].
+    pub(in crate::job) fn at_mut(&mut self, slot: Slot) -> &mut Job {
+        self.chunks[slot.index() / CHUNK][slot.index() % CHUNK].as_mut().expect("a slot in use holds a job")
+    }
+
+    /// Adds a job and says where it lies.
+    pub(in crate::job) fn insert(&mut self, job: Job) -> Slot {
+        let id = job.id;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.chunks[slot.index() / CHUNK][slot.index() % CHUNK] = Some(job);
+                slot
+            }
+            None => self.push(job),
+        };
+        let Table { chunks, index, .. } = self;
+        let rehash = |slot: &Slot| {
+            hash(
+                chunks[slot.index() / CHUNK][slot.index() % CHUNK]
+                    .as_ref()
+                    .expect("indexed slots are full")
+                    .id,
+            )
+        };
+        index.insert_unique(hash(id), slot, rehash);
+        slot
+    }
+
+    fn push(&mut self, job: Job) -> Slot {
+        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let before = (self.chunks.len() - 1) * CHUNK;
+        let last = self.chunks.last_mut().expect("a chunk was just made sure of");
+        last.push(Some(job));
+        Slot(u32::try_from(before + last.len() - 1).expect("live jobs are limited far below 4 billion"))
+    }
+
+    /// Takes the job out of `slot`.
+    ///
+    /// # Panics
+    /// As [`Table::at`].
+    pub(in crate::job) fn remove(&mut self, slot: Slot) -> Job {
+        let id = self.at(slot).id;
+        if let Ok(entry) = self.index.find_entry(hash(id), |found| *found == slot) {
+            entry.remove();
+        }
+        self.free.push(slot);
+        self.chunks[slot.index() / CHUNK][slot.index() % CHUNK].take().expect("a slot in use holds a job")
+    }
+
+    /// All live jobs with their slots, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Job)> {
+        self.chunks.iter().enumerate().flat_map(|(chunk, jobs)| {
+            jobs.iter().enumerate().filter_map(move |(place, job)| {
+                let slot = Slot(u32::try_from(chunk * CHUNK + place).expect("limited as in push"));
+                job.as_ref().map(|job| (slot, job))
+            })
+        })
+    }
+
+    /// The slots of all live jobs in id order.
+    #[must_use]
+    pub fn in_id_order(&self) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = self.iter().map(|(slot, _)| slot).collect();
+        slots.sort_unstable_by_key(|slot| self.at(*slot).id);
+        slots
+    }
+}
+
+/// Ids of one batch are consecutive, so the low bits spread well once multiplied (Fibonacci hashing); the high half
+/// is folded in because that is where ids of different milliseconds differ.
+fn hash(id: JobId) -> u64 {
+    let number = id.as_u128();
+    let folded = (number as u64) ^ ((number >> 64) as u64).rotate_left(32);
+    folded.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26)
+}
