@@ -4,3 +4,4 @@ pub mod clock;
 pub mod codec;
 pub mod job;
 pub mod log;
+pub mod proto;
