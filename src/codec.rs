@@ -10,7 +10,14 @@ use serde::de::DeserializeOwned;
 /// structures move to `migrations/`. [FMT-1]
 pub const VERSION: u8 = 1;
 
-const CONFIG: bincode::config::Configuration = bincode::config::standard();
+/// The most that one stored value may ask for: a damaged length must not allocate what the machine does not have.
+const VALUE_BYTES_MAX: usize = 256 << 20;
+
+const CONFIG: bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Varint,
+    bincode::config::Limit<VALUE_BYTES_MAX>,
+> = bincode::config::standard().with_limit::<VALUE_BYTES_MAX>();
 
 /// Why stored bytes could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

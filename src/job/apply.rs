@@ -1,11 +1,10 @@
 //! What an event changes: the only code that changes state. Live running, recovery, checkpoint and verify all
 //! come through here. [LOG-3]
 
+mod tables;
+
 use crate::clock::Timestamp;
-use crate::job::dedupe::Key;
 use crate::job::dedupe::KeySlot;
-use crate::job::dedupe::Range;
-use crate::job::dedupe::digest;
 use crate::job::event::Event;
 use crate::job::event::FailureKind;
 use crate::job::event::Submitted;
@@ -18,7 +17,7 @@ use crate::job::id::Sequence;
 use crate::job::queue::Counts;
 use crate::job::spec::Policy;
 use crate::job::state::Job;
-use crate::job::state::NamedCursor;
+use crate::job::state::OpenBatch;
 use crate::job::state::Stage;
 use crate::job::state::State;
 use crate::job::table::Slot;
@@ -60,48 +59,64 @@ impl State {
     /// Updates take the next sequence. [LOG-1]
     ///
     /// # Errors
-    /// [`Inconsistent`] if the event does not fit; the state is then not to be used any further.
+    /// [`Inconsistent`] if the event does not fit; the state is then what it was before.
     pub fn apply(&mut self, event: &Event, at: At, hint: Option<Slot>) -> Result<Change, Inconsistent> {
-        self.position = at.pointer.position;
-        self.time = at.time;
         let sequence = self.sequence.plus(1);
+        let change = match event.job() {
+            Some((id, queue)) => {
+                let change = self.apply_update(event, id, queue, sequence, at, hint);
+                change.map_err(|why| inconsistent(event, why))?
+            }
+            None => {
+                self.apply_to_tables(event, at).map_err(|why| inconsistent(event, why))?;
+                Change::None
+            }
+        };
         if event.is_update() {
             self.sequence = sequence;
         }
-        let Some((id, queue)) = event.job() else {
-            self.apply_to_tables(event, at);
-            return Ok(Change::None);
-        };
-        if self.queues.get(queue).is_none() {
-            return Err(inconsistent(event, "its queue was never made"));
-        }
-        if let Event::Submitted(submitted) = event {
-            return self
-                .submitted(submitted, sequence, at)
-                .ok_or_else(|| inconsistent(event, "its id is taken"));
-        }
-        let Some(slot) = self.jobs.find(id, hint) else {
-            let of_finished_job = matches!(event, Event::Deleted { .. });
-            return if of_finished_job {
-                Ok(Change::None)
-            } else {
-                Err(inconsistent(event, "the job is not live"))
-            };
-        };
-        self.apply_to_job(event, slot, sequence, at)
-            .ok_or_else(|| inconsistent(event, "not at this stage of the job"))
+        self.position = at.pointer.position;
+        self.time = at.time;
+        Ok(change)
     }
 
     /// Notes that a frame was applied whole, also one without events.
     pub fn applied(&mut self, position: Position, time: Timestamp) {
         self.position = position;
         self.time = time;
+        self.open_batch = None;
     }
 
-    fn submitted(&mut self, event: &Submitted, sequence: Sequence, at: At) -> Option<Change> {
-        if self.jobs.find(event.id, None).is_some() {
-            return None;
+    fn apply_update(
+        &mut self,
+        event: &Event,
+        id: JobId,
+        queue: QueueNo,
+        sequence: Sequence,
+        at: At,
+        hint: Option<Slot>,
+    ) -> Result<Change, &'static str> {
+        if self.queues.get(queue).is_none() {
+            return Err("its queue was never made");
         }
+        if let Event::Submitted(submitted) = event {
+            return self.submitted(submitted, sequence, at);
+        }
+        let Some(slot) = self.jobs.find(id, hint) else {
+            let of_finished_job = matches!(event, Event::Deleted { .. });
+            return if of_finished_job { Ok(Change::None) } else { Err("the job is not live") };
+        };
+        if self.jobs.at(slot).queue != queue {
+            return Err("the job is in another queue");
+        }
+        self.apply_to_job(event, slot, sequence, at).ok_or("not at this stage or attempt of the job")
+    }
+
+    fn submitted(&mut self, event: &Submitted, sequence: Sequence, at: At) -> Result<Change, &'static str> {
+        if self.jobs.find(event.id, None).is_some() {
+            return Err("its id is taken");
+        }
+        let key = self.next_of_batch(event.id)?;
         let policy = event.policy.as_ref().map(|policy| {
             let shared = Policy { expires: None, ..Policy::clone(policy) };
             self.policies.hold(&shared)
@@ -116,7 +131,7 @@ impl State {
             payload_bytes: u32::try_from(event.payload.0.len()).unwrap_or(u32::MAX),
             queue: event.queue,
             policy,
-            key: self.submitting_under(event.id),
+            key,
             attempt: 0,
             failed: 0,
             crashed: 0,
@@ -129,34 +144,44 @@ impl State {
             counts.waiting += 1;
             counts.submitted_total += 1;
         });
-        Some(Change::Live(slot))
+        Ok(Change::Live(slot))
     }
 
-    /// The key whose batch the job belongs to: `KeyTaken` stands right before its batch.
-    fn submitting_under(&self, id: JobId) -> Option<KeySlot> {
-        let (digest, last) = self.open_batch?;
-        (id <= last).then(|| self.keys.slot_of(digest)).flatten()
+    /// The key whose batch the job belongs to: the jobs of a batch follow its `KeyTaken` in id order with nothing
+    /// submitted between them, so that each of them ends its share of the key exactly once. [ID-1]
+    fn next_of_batch(&mut self, id: JobId) -> Result<Option<KeySlot>, &'static str> {
+        let Some(batch) = self.open_batch else { return Ok(None) };
+        if batch.next != id {
+            return Err("the submit key before it was taken for another job");
+        }
+        self.open_batch =
+            (batch.left > 1).then(|| OpenBatch { next: id.plus(1), left: batch.left - 1, ..batch });
+        Ok(Some(batch.key))
     }
 
     fn apply_to_job(&mut self, event: &Event, slot: Slot, sequence: Sequence, at: At) -> Option<Change> {
-        let stage = self.jobs.at(slot).stage;
-        let waiting = matches!(stage, Stage::Waiting { .. });
-        let running = matches!(stage, Stage::Running { .. });
-        let died = if let Stage::Dead { sequence } = stage { Some(sequence) } else { None };
+        let job = self.jobs.at(slot);
+        let waiting = matches!(job.stage, Stage::Waiting { .. });
+        let running = matches!(job.stage, Stage::Running { .. });
+        let dead = matches!(job.stage, Stage::Dead { .. });
+        let (current, next) = (job.attempt, job.attempt.saturating_add(1));
+        let next_generation = job.generation.saturating_add(1);
         match event {
-            Event::Started { attempt, worker, .. } if waiting => {
+            Event::Started { attempt, worker, .. } if waiting && *attempt == next => {
                 self.started(slot, *attempt, worker, LeaseToken(sequence.0))
             }
             Event::Progress { .. } if running => Some(Change::Live(slot)),
-            Event::Retrying { failure, due, .. } if running => {
+            Event::Retrying { attempt, failure, due, .. } if running && *attempt == current => {
                 self.note_failure(slot, failure.kind, at.pointer);
                 self.back_to_waiting(slot, *due)
             }
-            Event::Released { due, .. } if running => self.back_to_waiting(slot, *due),
-            Event::Succeeded { .. } if running => {
+            Event::Released { attempt, due, .. } if running && *attempt == current => {
+                self.back_to_waiting(slot, *due)
+            }
+            Event::Succeeded { attempt, .. } if running && *attempt == current => {
                 self.finish(slot, at.time, |counts| counts.succeeded_total += 1)
             }
-            Event::Dead { failure, .. } if running => {
+            Event::Dead { attempt, failure, .. } if running && *attempt == current => {
                 self.note_failure(slot, failure.kind, at.pointer);
                 self.died(slot, sequence, at.time)
             }
@@ -166,8 +191,10 @@ impl State {
             Event::Expired { .. } if waiting => {
                 self.finish(slot, at.time, |counts| counts.expired_total += 1)
             }
-            Event::Retried { generation, .. } => self.revived(slot, *generation, died?),
-            Event::Deleted { .. } if died.is_some() => self.finish(slot, at.time, |_| {}),
+            Event::Retried { generation, .. } if dead && *generation == next_generation => {
+                self.revived(slot, *generation)
+            }
+            Event::Deleted { .. } if dead => self.finish(slot, at.time, |_| {}),
             Event::Submitted(_)
             | Event::Started { .. }
             | Event::Progress { .. }
@@ -177,6 +204,7 @@ impl State {
             | Event::Dead { .. }
             | Event::Cancelled { .. }
             | Event::Expired { .. }
+            | Event::Retried { .. }
             | Event::Deleted { .. }
             | Event::QueueMade { .. }
             | Event::QueueSet { .. }
@@ -194,7 +222,6 @@ impl State {
         let worker = self.workers.hold(worker);
         let job = self.jobs.at_mut(slot);
         job.stage = Stage::Running { token, worker };
-        let counted = job.attempt + 1 == attempt;
         job.attempt = attempt;
         let queue = job.queue;
         self.count(queue, |counts| {
@@ -202,7 +229,7 @@ impl State {
             counts.running += 1;
             counts.started_total += 1;
         });
-        counted.then_some(Change::Live(slot))
+        Some(Change::Live(slot))
     }
 
     fn note_failure(&mut self, slot: Slot, kind: FailureKind, at: Pointer) {
@@ -242,20 +269,12 @@ impl State {
         Some(Change::Live(slot))
     }
 
-    fn revived(&mut self, slot: Slot, generation: u16, died: Sequence) -> Option<Change> {
+    fn revived(&mut self, slot: Slot, generation: u16) -> Option<Change> {
         let job = self.jobs.at_mut(slot);
-        let follows = job.generation.saturating_add(1) == generation;
         job.generation = generation;
-        job.stage = Stage::Waiting { due: Timestamp(0) };
         (job.failed, job.crashed, job.timed_out, job.lost) = (0, 0, 0, 0);
         job.expires = Timestamp(0);
-        let queue = job.queue;
-        self.count(queue, |counts| {
-            counts.dead -= 1;
-            counts.waiting += 1;
-        });
-        self.queues.get_mut(queue)?.dead.remove(&(died, slot));
-        follows.then_some(Change::Live(slot))
+        self.back_to_waiting(slot, Timestamp(0))
     }
 
     /// The job leaves the live jobs. [JOB-2]
@@ -297,61 +316,6 @@ impl State {
 
     fn count(&mut self, queue: QueueNo, change: impl FnOnce(&mut Counts)) {
         change(&mut self.queues.get_mut(queue).expect("checked before the event was applied").counts);
-    }
-
-    fn apply_to_tables(&mut self, event: &Event, at: At) {
-        match event {
-            Event::QueueMade { name, .. } => {
-                self.queues.add(name.clone());
-            }
-            Event::QueueSet { queue, settings } => {
-                if let Some(queue) = self.queues.get_mut(*queue) {
-                    queue.settings = settings.clone();
-                }
-            }
-            Event::CursorSet { name, sequence } => {
-                self.cursors.insert(name.clone(), NamedCursor { sequence: *sequence, committed: at.time });
-            }
-            Event::CursorDropped { name } => {
-                self.cursors.remove(name);
-            }
-            Event::KeyTaken { key, fingerprint, first, jobs } => {
-                self.key_taken(digest(key), *fingerprint, *first, *jobs);
-            }
-            Event::KeysForgotten { ended_before } => self.keys.forget_ended_before(*ended_before),
-            Event::ProducerAdvanced { producer, ordinal, first, jobs } => {
-                let range = Range {
-                    ordinal: *ordinal,
-                    first: *first,
-                    first_sequence: self.sequence.plus(1),
-                    jobs: u64::from(*jobs),
-                };
-                self.producers.entry(producer.clone()).or_default().advance(range, at.time);
-            }
-            Event::ProducersForgotten { idle_since } => {
-                self.producers.retain(|_, producer| producer.advanced >= *idle_since);
-            }
-            Event::Opened { .. } => {}
-            Event::Submitted(_)
-            | Event::Started { .. }
-            | Event::Progress { .. }
-            | Event::Retrying { .. }
-            | Event::Released { .. }
-            | Event::Succeeded { .. }
-            | Event::Dead { .. }
-            | Event::Cancelled { .. }
-            | Event::Expired { .. }
-            | Event::Retried { .. }
-            | Event::Deleted { .. } => unreachable!("updates are about a job and were told apart before"),
-        }
-    }
-
-    fn key_taken(&mut self, digest: u128, fingerprint: u64, first: JobId, jobs: u32) {
-        let first_sequence = self.sequence.plus(1);
-        let key =
-            Key { digest, fingerprint, first, first_sequence, jobs, live: jobs, ended: Timestamp::default() };
-        self.keys.insert(key);
-        self.open_batch = (jobs > 0).then(|| (digest, first.plus(u64::from(jobs) - 1)));
     }
 }
 

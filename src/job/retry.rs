@@ -63,7 +63,8 @@ pub fn wait(backoff: &Backoff, earlier: u16, chance: u32) -> Duration {
         if full_ms >= backoff.max_ms || full_ms == 0 || backoff.factor_percent <= 100 {
             break;
         }
-        full_ms = full_ms.saturating_mul(u64::from(backoff.factor_percent)).div_ceil(100).min(backoff.max_ms);
+        let grown_ms = (u128::from(full_ms) * u128::from(backoff.factor_percent)).div_ceil(100);
+        full_ms = u64::try_from(grown_ms).unwrap_or(u64::MAX).min(backoff.max_ms);
     }
     let random_ms = u128::from(full_ms) * u128::from(backoff.jitter_percent.min(100)) / 100;
     let saved_ms = (random_ms * u128::from(chance)) >> 32;

@@ -150,6 +150,17 @@ pub struct NamedCursor {
     pub committed: Timestamp,
 }
 
+/// The keyed batch whose `KeyTaken` was applied and whose `Submitted` events follow in the same frame.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::job) struct OpenBatch {
+    /// Its key.
+    pub(in crate::job) key: KeySlot,
+    /// The job that must be submitted next.
+    pub(in crate::job) next: JobId,
+    /// How many jobs are still to come, that one included.
+    pub(in crate::job) left: u32,
+}
+
 /// The state as of one frame.
 #[derive(Debug, Default)]
 pub struct State {
@@ -163,8 +174,8 @@ pub struct State {
     pub(in crate::job) sequence: Sequence,
     pub(in crate::job) position: Position,
     pub(in crate::job) time: Timestamp,
-    /// Digest and last id of the newest keyed batch: its `Submitted` events follow its `KeyTaken` in the same frame.
-    pub(in crate::job) open_batch: Option<(u128, JobId)>,
+    /// Not stored: batches end with their frame.
+    pub(in crate::job) open_batch: Option<OpenBatch>,
 }
 
 impl State {

@@ -89,14 +89,21 @@ impl Frame {
     /// Its events, in order.
     ///
     /// # Errors
-    /// If the body is not what a writer of this release stores.
+    /// If the body is not what a writer of this release stores, or does not hold as many updates as the header says:
+    /// sequences would shift. [LOG-1]
     pub fn events(&self) -> Result<Vec<Event>, codec::Error> {
+        const UPDATE_BYTES_MIN: usize = 18;
         let mut run = codec::Run::open(&self.body)?;
-        let mut events = Vec::with_capacity(self.updates as usize);
+        let mut events = Vec::with_capacity((self.updates as usize).min(self.body.len() / UPDATE_BYTES_MIN));
         while !run.is_empty() {
             events.push(run.take()?);
         }
-        Ok(events)
+        let updates = events.iter().filter(|event: &&Event| event.is_update()).count();
+        if updates == self.updates as usize {
+            Ok(events)
+        } else {
+            Err(codec::Error::Malformed(format!("{updates} updates where {} are announced", self.updates)))
+        }
     }
 }
 

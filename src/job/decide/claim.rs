@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 /// Decides what claiming the job for `worker` leads to: an attempt, or its expiry if that has passed.
 ///
-/// The sequence of the `started` update becomes the lease token. [LEASE-1]
+/// The sequence of the `started` update becomes the lease token. [LEASE-1] Whether the job is due and its queue not
+/// paused is for the caller, who picks the job.
 ///
 /// # Errors
 /// [`Refused::Ended`] or [`Refused::NotLive`] if the job does not wait.
@@ -19,7 +20,7 @@ pub fn claim(job: &Job, worker: &Arc<str>, now: Timestamp) -> Result<Event, Refu
         Stage::Waiting { .. } => Ok(Event::Started {
             id: job.id,
             queue: job.queue,
-            attempt: job.attempt + 1,
+            attempt: job.attempt.saturating_add(1),
             worker: worker.clone(),
         }),
         Stage::Running { .. } => Err(Refused::NotLive(job.id)),

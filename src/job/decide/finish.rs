@@ -10,6 +10,7 @@ use crate::job::event::Progress;
 use crate::job::event::Usage;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
+use crate::job::id::QueueNo;
 use crate::job::retry;
 use crate::job::retry::Retryable;
 use crate::job::retry::Verdict;
@@ -87,6 +88,10 @@ pub fn finish(
     Ok(slot)
 }
 
+/// How many dead jobs go at most when one more dies: more than come, so that a queue whose bound was lowered shrinks
+/// to it, and few, so that no death makes a big frame.
+const DEAD_GO_MAX: u64 = 2;
+
 /// Adds what follows the failure of the running `job`'s attempt: a retry, or its death.
 ///
 /// A queue keeps a bounded number of dead jobs: the oldest goes when one more comes. [DEAD-1]
@@ -107,14 +112,17 @@ pub fn fail(
         }
         Verdict::Dead => {
             events.push(Event::Dead { id, queue, attempt, failure });
-            let bound = state.queue(queue);
-            if bound.counts.dead >= u64::from(bound.settings.dead_max)
-                && let Some((_, oldest)) = bound.dead.first()
-            {
-                events.push(Event::Deleted { id: state.jobs().at(*oldest).id, queue });
-            }
+            let oldest_first = state.queue(queue).dead.iter().map(|(_, slot)| state.jobs().at(*slot).id);
+            let goes = |id| Event::Deleted { id, queue };
+            events.extend(oldest_first.chain([id]).take(surplus_dead(state, queue)).map(goes));
         }
     }
+}
+
+fn surplus_dead(state: &State, queue: QueueNo) -> usize {
+    let queue = state.queue(queue);
+    let surplus = (queue.counts.dead + 1).saturating_sub(u64::from(queue.settings.dead_max));
+    usize::try_from(surplus.min(DEAD_GO_MAX)).expect("bounded by a small number")
 }
 
 /// Decides what a progress report leads to.

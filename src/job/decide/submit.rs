@@ -11,6 +11,7 @@ use crate::job::id::QueueName;
 use crate::job::id::QueueNo;
 use crate::job::spec::NewJob;
 use crate::job::state::State;
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -94,6 +95,9 @@ fn keyed(
         let jobs = u64::from(known.jobs);
         let range = Range { ordinal: 0, first: known.first, first_sequence: known.first_sequence, jobs };
         return Ok(Accepted { ranges: vec![range], repeated: jobs });
+    }
+    if jobs.is_empty() {
+        return Ok(Accepted { ranges: Vec::new(), repeated: 0 });
     }
     if state.keys().len() >= limits.keys_max {
         return Err(Refused::DedupeFull { keys: limits.keys_max });
@@ -183,7 +187,7 @@ struct Numbers {
 fn number_queues(state: &State, jobs: &[NewJob], limits: &Limits) -> Result<Numbers, Refused> {
     let mut of_jobs: Vec<QueueNo> = Vec::with_capacity(jobs.len());
     let mut made: HashMap<&QueueName, QueueNo> = HashMap::new();
-    let mut entering: HashMap<QueueNo, u64> = HashMap::new();
+    let mut entering: BTreeMap<QueueNo, u64> = BTreeMap::new();
     for run in jobs.chunk_by(|job, next| job.queue == next.queue) {
         let name = &run[0].queue;
         let number = match state.queues().find(name).or_else(|| made.get(name).copied()) {
@@ -212,7 +216,7 @@ fn next_number(state: &State, name: &QueueName, made: usize, limits: &Limits) ->
     Ok(next)
 }
 
-fn check_room(state: &State, entering: HashMap<QueueNo, u64>) -> Result<(), Refused> {
+fn check_room(state: &State, entering: BTreeMap<QueueNo, u64>) -> Result<(), Refused> {
     for (number, jobs) in entering {
         if let Some(queue) = state.queues().get(number)
             && let Some(max_pending) = queue.settings.max_pending
