@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod codec;
+pub mod grpc;
 pub mod job;
 pub mod log;
 pub mod proto;
+pub mod shutdown;

@@ -1,0 +1,4 @@
+//! The gRPC edge: the listener, its limits, and the one place each that knows statuses and conversions.
+
+pub mod limits;
+pub mod listener;
