@@ -7,6 +7,10 @@ pub mod dedupe;
 pub mod event;
 pub mod id;
 pub mod intern;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod model_test;
 pub mod queue;
 pub mod retry;
 pub mod spec;

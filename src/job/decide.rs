@@ -153,3 +153,6 @@ pub fn leased(
         Stage::Waiting { .. } | Stage::Dead { .. } => Err(Refused::NotRunning(id)),
     }
 }
+
+#[cfg(test)]
+mod tests;
