@@ -65,6 +65,24 @@ impl Frame {
         bytes
     }
 
+    /// The frame whose [`Frame::header`] is `bytes`, still without its body, and the length of that body.
+    #[must_use]
+    pub fn parse(bytes: &[u8; Frame::HEADER_BYTES]) -> (Frame, u32) {
+        let (numbers, previous) = bytes.split_at(40);
+        let long = |at: usize| u64::from_le_bytes(numbers[at..at + 8].try_into().expect("eight bytes"));
+        let short = |at: usize| u32::from_le_bytes(numbers[at..at + 4].try_into().expect("four bytes"));
+        let frame = Frame {
+            position: Position(long(0)),
+            epoch: Epoch(long(8)),
+            first_sequence: Sequence(long(16)),
+            updates: short(24),
+            time: Timestamp(long(32)),
+            previous: Hash(previous.try_into().expect("sixteen bytes are left")),
+            body: Bytes::new(),
+        };
+        (frame, short(28))
+    }
+
     /// Length of the body.
     #[must_use]
     pub fn body_bytes(&self) -> u32 {

@@ -1,0 +1,12 @@
+//! The directory against real files: the suite, and what only files can suffer.
+
+mod disk;
+mod ending;
+mod owner;
+mod place;
+mod trimming;
+
+use crate::log::directory::tests::place::Files;
+use crate::log::suite;
+
+suite::conforms!(Files::new());

@@ -1,0 +1,454 @@
+//! The simulated log: a disk in memory that loses what was not synced, fails when told to, and fills up.
+//!
+//! Deterministic: what a crash leaves is chosen by the seed. It stands in for the directory in simulations, and is held
+//! to the same suite.
+
+use crate::codec;
+use crate::job::event::Event;
+use crate::job::id::Epoch;
+use crate::job::id::Pointer;
+use crate::job::id::Position;
+use crate::job::id::Sequence;
+use crate::job::id::StoreId;
+use crate::log::Archive;
+use crate::log::Error;
+use crate::log::Floor;
+use crate::log::Head;
+use crate::log::Limits;
+use crate::log::Log;
+use crate::log::Room;
+use crate::log::WriteCheckpoint;
+use crate::log::frame::Frame;
+use crate::log::frame::Hash;
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+
+/// A simulated disk. It outlives the logs that are opened on it; clones are the same disk.
+#[derive(Clone, Debug)]
+pub struct Disk(Arc<Mutex<Platter>>);
+
+#[derive(Debug)]
+struct Platter {
+    store: StoreId,
+    /// State of the random numbers.
+    random: u64,
+    /// How many frames trimming removes together, as the directory removes segments.
+    segment_frames: u64,
+    /// Retained frames; the oldest is at position `first`.
+    frames: Vec<Frame>,
+    first: Floor,
+    durable: Position,
+    carried: BTreeMap<Pointer, Event>,
+    checkpoints: BTreeMap<Position, Vec<u8>>,
+    full: bool,
+    appends_until_failure: Option<u64>,
+    syncs_until_failure: Option<u64>,
+    /// Which opening of the disk is the current one: an earlier log is deposed.
+    opening: u64,
+}
+
+impl Disk {
+    /// An empty disk. What crashes leave depends on `seed` only.
+    #[must_use]
+    pub fn new(store: StoreId, seed: u64) -> Disk {
+        Disk(Arc::new(Mutex::new(Platter {
+            store,
+            random: seed,
+            segment_frames: 8,
+            frames: Vec::new(),
+            first: Floor { position: Position(1), sequence: Sequence(1) },
+            durable: Position(0),
+            carried: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            full: false,
+            appends_until_failure: None,
+            syncs_until_failure: None,
+            opening: 0,
+        })))
+    }
+
+    /// Opens the log on this disk: everything synced, and of the rest a random prefix. An earlier log on it is poisoned.
+    #[must_use]
+    pub fn open(&self) -> Memory {
+        let mut platter = self.lock();
+        platter.lose();
+        platter.opening += 1;
+        platter.durable = platter.head().position;
+        let (head, opening) = (platter.head(), platter.opening);
+        drop(platter);
+        Memory { disk: self.clone(), head, opening, poisoned: false }
+    }
+
+    /// Cuts the power: of the frames that no sync covered a random prefix is left, and the open log is poisoned.
+    pub fn crash(&self) {
+        let mut platter = self.lock();
+        platter.lose();
+        platter.opening += 1;
+    }
+
+    /// Makes the `nth` append from now fail, counted from 1.
+    pub fn fail_append(&self, nth: u64) {
+        self.lock().appends_until_failure = Some(nth);
+    }
+
+    /// Makes the `nth` sync from now that has something to do fail, counted from 1.
+    pub fn fail_sync(&self, nth: u64) {
+        self.lock().syncs_until_failure = Some(nth);
+    }
+
+    /// Fills the disk: appends answer [`Error::Full`] and nothing can be checkpointed.
+    pub fn fill(&self) {
+        self.lock().full = true;
+    }
+
+    /// Gives the disk space again.
+    pub fn empty(&self) {
+        self.lock().full = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Platter> {
+        self.0.lock().expect("no holder of a simulated disk panics")
+    }
+}
+
+impl Platter {
+    fn head(&self) -> Head {
+        match self.frames.last() {
+            Some(frame) => Head {
+                position: frame.position,
+                hash: frame.hash(),
+                epoch: frame.epoch,
+                sequence: Sequence(frame.next_sequence().0 - 1),
+            },
+            None => Head { position: Position(0), hash: Hash::ZERO, epoch: Epoch(0), sequence: Sequence(0) },
+        }
+    }
+
+    fn lose(&mut self) {
+        let durable = usize::try_from((self.durable.0 + 1).saturating_sub(self.first.position.0));
+        let durable = durable.expect("frames are in memory");
+        let unsynced = self.frames.len() - durable;
+        let kept = usize::try_from(self.next_random() % (unsynced as u64 + 1)).expect("below a length");
+        self.frames.truncate(durable + kept);
+    }
+
+    /// SplitMix64.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// The retained frame at `position`, durable or not.
+    fn frame(&self, position: Position) -> Option<&Frame> {
+        let index = position.0.checked_sub(self.first.position.0)?;
+        self.frames.get(usize::try_from(index).ok()?)
+    }
+
+    fn event(&self, at: Pointer) -> Result<Event, Error> {
+        if at.position < self.first.position {
+            return self.carried.get(&at).cloned().ok_or(Error::Forgotten { at });
+        }
+        let frame = self.frame(at.position).filter(|_| at.position <= self.durable);
+        let frame = frame.ok_or(Error::Forgotten { at })?;
+        let events = frame.events().map_err(|error| damaged(frame.position, &error))?;
+        events.into_iter().nth(at.index as usize).ok_or(Error::Forgotten { at })
+    }
+}
+
+/// Whether the fault that was ordered is due with this call.
+fn due(countdown: &mut Option<u64>) -> bool {
+    match countdown {
+        None => false,
+        Some(0 | 1) => {
+            *countdown = None;
+            true
+        }
+        Some(more) => {
+            *more -= 1;
+            false
+        }
+    }
+}
+
+fn damaged(position: Position, error: &codec::Error) -> Error {
+    let (file, what) = ("memory".to_owned(), error.to_string());
+    Error::Damaged { file, offset: 0, position, sequence: Sequence(0), what }
+}
+
+fn broken(action: &'static str, kind: std::io::ErrorKind) -> Error {
+    Error::Io { action, place: "memory".to_owned(), source: kind.into() }
+}
+
+/// The simulated log.
+#[derive(Debug)]
+pub struct Memory {
+    disk: Disk,
+    head: Head,
+    opening: u64,
+    poisoned: bool,
+}
+
+const FRAME_BYTES_MAX: usize = 8 << 20;
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+impl Log for Memory {
+    type Archive = MemoryArchive;
+
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    fn append(&mut self, frame: &Frame) -> Result<(), Error> {
+        let mut platter = self.disk.lock();
+        if self.poisoned || platter.opening != self.opening {
+            return Err(Error::Poisoned);
+        }
+        let (bytes, bytes_max) = (frame.body.len(), FRAME_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(Error::TooLarge { bytes, bytes_max });
+        }
+        let head = platter.head();
+        let continues = frame.position == head.position.next()
+            && frame.previous == head.hash
+            && frame.epoch >= head.epoch
+            && frame.first_sequence == head.sequence.plus(1);
+        if !continues {
+            return Err(Error::Conflict { position: frame.position, head: head.position });
+        }
+        if platter.full {
+            return Err(Error::Full { bytes });
+        }
+        if due(&mut platter.appends_until_failure) {
+            self.poisoned = true;
+            return Err(broken("writing", std::io::ErrorKind::Other));
+        }
+        platter.frames.push(frame.clone());
+        self.head = platter.head();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<Position, Error> {
+        let mut platter = self.disk.lock();
+        if self.poisoned || platter.opening != self.opening {
+            return Err(Error::Poisoned);
+        }
+        if platter.durable < self.head.position {
+            if due(&mut platter.syncs_until_failure) {
+                self.poisoned = true;
+                return Err(broken("syncing", std::io::ErrorKind::Other));
+            }
+            platter.durable = self.head.position;
+        }
+        Ok(platter.durable)
+    }
+
+    fn room(&self) -> Room {
+        let full = self.disk.lock().full;
+        let (current_bytes, spares) = if full { (0, 0) } else { (SEGMENT_BYTES, 1) };
+        Room { current_bytes, segment_bytes: SEGMENT_BYTES, spares, disk_full: full }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { frame_bytes_max: FRAME_BYTES_MAX, window: 1_024 }
+    }
+
+    fn archive(&self) -> MemoryArchive {
+        MemoryArchive { disk: self.disk.clone() }
+    }
+}
+
+/// The shared side of the simulated log.
+#[derive(Clone, Debug)]
+pub struct MemoryArchive {
+    disk: Disk,
+}
+
+impl Archive for MemoryArchive {
+    fn store_id(&self) -> StoreId {
+        self.disk.lock().store
+    }
+
+    fn durable(&self) -> Position {
+        self.disk.lock().durable
+    }
+
+    fn floor(&self) -> Floor {
+        self.disk.lock().first
+    }
+
+    fn read(&self, from: Position, bytes_max: usize) -> Result<Vec<Frame>, Error> {
+        let platter = self.disk.lock();
+        let floor = platter.first.position;
+        if from < floor {
+            return Err(Error::BelowFloor { wanted: from, floor });
+        }
+        let (mut frames, mut bytes, mut at) = (Vec::new(), 0, from);
+        while at <= platter.durable
+            && (frames.is_empty() || bytes < bytes_max)
+            && let Some(frame) = platter.frame(at)
+        {
+            bytes += frame.body.len();
+            frames.push(frame.clone());
+            at = at.next();
+        }
+        Ok(frames)
+    }
+
+    fn position_of(&self, sequence: Sequence) -> Result<Position, Error> {
+        let platter = self.disk.lock();
+        let floor = platter.first;
+        if sequence < floor.sequence {
+            let wanted = Position(floor.position.0.saturating_sub(1));
+            return Err(Error::BelowFloor { wanted, floor: floor.position });
+        }
+        let at = platter.frames.partition_point(|frame| frame.next_sequence() <= sequence);
+        Ok(Position(floor.position.0 + at as u64).min(platter.durable.next()))
+    }
+
+    fn event(&self, at: Pointer) -> Result<Event, Error> {
+        self.disk.lock().event(at)
+    }
+
+    fn trim(&self, before: Position, live: &mut dyn Iterator<Item = Pointer>) -> Result<Floor, Error> {
+        let mut platter = self.disk.lock();
+        let limit = before.min(platter.durable).0.saturating_sub(1);
+        let floor = Position(limit - limit % platter.segment_frames + 1);
+        if floor <= platter.first.position {
+            return Ok(platter.first);
+        }
+        let mut carried = BTreeMap::new();
+        for at in live.filter(|at| at.position < floor) {
+            carried.insert(at, platter.event(at)?);
+        }
+        let gone = usize::try_from(floor.0 - platter.first.position.0).expect("frames are in memory");
+        let sequence = platter.frames[gone].first_sequence;
+        platter.frames.drain(..gone);
+        platter.carried = carried;
+        platter.first = Floor { position: floor, sequence };
+        Ok(platter.first)
+    }
+
+    fn put_checkpoint(&self, at: Position, write: WriteCheckpoint<'_>) -> Result<(), Error> {
+        let mut content = Vec::new();
+        write(&mut content).map_err(|source| Error::Io {
+            action: "writing",
+            place: "memory".to_owned(),
+            source,
+        })?;
+        let mut platter = self.disk.lock();
+        if platter.full {
+            return Err(broken("writing", std::io::ErrorKind::StorageFull));
+        }
+        platter.checkpoints.insert(at, content);
+        while platter.checkpoints.len() > 2 {
+            platter.checkpoints.pop_first();
+        }
+        Ok(())
+    }
+
+    fn checkpoints(&self) -> Result<Vec<Position>, Error> {
+        Ok(self.disk.lock().checkpoints.keys().rev().copied().collect())
+    }
+
+    fn checkpoint(&self, at: Position) -> Result<Box<dyn Read + Send>, Error> {
+        let platter = self.disk.lock();
+        let content = platter.checkpoints.get(&at).cloned();
+        let content = content.ok_or(broken("opening", std::io::ErrorKind::NotFound))?;
+        Ok(Box::new(Cursor::new(content)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::job::id::Position;
+    use crate::job::id::StoreId;
+    use crate::log::Archive;
+    use crate::log::Error;
+    use crate::log::Log;
+    use crate::log::memory::Disk;
+    use crate::log::memory::Memory;
+    use crate::log::suite;
+    use crate::log::suite::Place;
+
+    struct Simulated(Disk);
+
+    impl Place for Simulated {
+        type Log = Memory;
+
+        fn open(&mut self) -> Memory {
+            self.0.open()
+        }
+
+        fn crash(&mut self, log: Memory, choice: u64) {
+            drop(log);
+            self.0.lock().random ^= choice;
+            self.0.crash();
+        }
+    }
+
+    fn disk() -> Disk {
+        Disk::new(StoreId([7; 16]), 42)
+    }
+
+    suite::conforms!(Simulated(disk()));
+
+    /// [ACK-2]
+    #[test]
+    fn after_a_failed_sync_nothing_is_acknowledged_until_the_log_is_opened_again() {
+        let disk = disk();
+        let mut log = disk.open();
+        suite::append(&mut log, 1);
+        log.sync().unwrap();
+        disk.fail_sync(2);
+        suite::append(&mut log, 1);
+        assert_eq!(log.sync().unwrap(), Position(2));
+        let frame = suite::append(&mut log, 1);
+        assert!(matches!(log.sync(), Err(Error::Io { .. })));
+        assert!(matches!(log.sync(), Err(Error::Poisoned)));
+        assert!(matches!(log.append(&frame), Err(Error::Poisoned)));
+        assert_eq!(log.archive().durable(), Position(2));
+        let reopened = disk.open();
+        assert!(reopened.head().position >= Position(2));
+        assert_eq!(reopened.archive().durable(), reopened.head().position);
+    }
+
+    #[test]
+    fn a_failed_append_poisons_and_a_full_disk_does_not() {
+        let disk = disk();
+        let mut log = disk.open();
+        let frame = suite::frame_after(log.head(), &[]);
+        disk.fill();
+        assert!(matches!(log.append(&frame), Err(Error::Full { .. })));
+        assert!(log.room().disk_full);
+        disk.empty();
+        log.append(&frame).unwrap();
+        disk.fail_append(1);
+        let next = suite::frame_after(log.head(), &[]);
+        assert!(matches!(log.append(&next), Err(Error::Io { .. })));
+        assert!(matches!(log.append(&next), Err(Error::Poisoned)));
+    }
+
+    #[test]
+    fn the_same_seed_loses_the_same_frames_and_some_seed_loses_some() {
+        let left = |seed| {
+            let disk = Disk::new(StoreId([7; 16]), seed);
+            let mut log = disk.open();
+            for _ in 0..10 {
+                suite::append(&mut log, 1);
+            }
+            disk.crash();
+            assert!(matches!(log.sync(), Err(Error::Poisoned)));
+            disk.open().head().position
+        };
+        let outcomes: Vec<Position> = (0..20).map(left).collect();
+        assert_eq!(outcomes, (0..20).map(left).collect::<Vec<Position>>());
+        assert!(outcomes.iter().any(|left| *left < Position(10)));
+        assert!(outcomes.iter().any(|left| *left > Position(0)));
+    }
+}
