@@ -107,3 +107,6 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         Err(Error::Malformed(format!("{} bytes too many", run.remaining())))
     }
 }
+
+#[cfg(test)]
+mod tests;

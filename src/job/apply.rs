@@ -326,3 +326,6 @@ fn inconsistent(event: &Event, why: &'static str) -> Inconsistent {
     };
     Inconsistent { what, why }
 }
+
+#[cfg(test)]
+mod tests;

@@ -342,3 +342,6 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod specimens;

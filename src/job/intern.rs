@@ -69,3 +69,36 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         &self.values[reference.0 as usize].as_ref().expect("a held value is there").0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::job::intern::Interner;
+
+    #[test]
+    fn equal_values_share_a_place_and_the_last_holder_frees_it() {
+        let mut table = Interner::default();
+        let (first, second) = (table.hold(&"a".to_owned()), table.hold(&"a".to_owned()));
+        let other = table.hold(&"b".to_owned());
+        assert_eq!(first, second);
+        assert_ne!(first, other);
+        table.drop_hold(first);
+        assert_eq!(table.get(second), "a");
+        table.drop_hold(second);
+        assert_eq!(table.hold(&"c".to_owned()), first, "the place is used again");
+        assert_eq!(table.get(first), "c");
+        assert_eq!(table.get(other), "b");
+        assert_eq!(table.index.len(), 2);
+    }
+
+    #[test]
+    fn a_value_that_comes_back_is_held_anew() {
+        let mut table = Interner::default();
+        for _ in 0..3 {
+            let held = table.hold(&7_u32);
+            assert_eq!(table.get(held), &7);
+            table.drop_hold(held);
+        }
+        assert!(table.index.is_empty());
+        assert_eq!(table.values.len(), 1);
+    }
+}

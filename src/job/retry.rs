@@ -75,6 +75,7 @@ pub fn wait(backoff: &Backoff, earlier: u16, chance: u32) -> Duration {
 mod tests {
     use crate::job::retry::wait;
     use crate::job::spec::Backoff;
+    use proptest::prelude::*;
     use std::time::Duration;
 
     const PLAIN: Backoff =
@@ -100,5 +101,35 @@ mod tests {
         assert_eq!(wait(&extreme, 9, 0), Duration::from_millis(u64::MAX));
         let nothing = Backoff { initial_ms: 0, factor_percent: 0, max_ms: 0, jitter_percent: 0 };
         assert_eq!(wait(&nothing, 9, 7), Duration::ZERO);
+    }
+    fn any_backoff() -> impl Strategy<Value = Backoff> {
+        let ms = || prop_oneof![0..100_000_u64, any::<u64>()];
+        (ms(), any::<u16>(), ms(), any::<u8>()).prop_map(
+            |(initial_ms, factor_percent, max_ms, jitter_percent)| Backoff {
+                initial_ms,
+                factor_percent,
+                max_ms,
+                jitter_percent,
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_wait_is_bounded_never_shorter_after_more_failures_and_loses_only_the_jitters_share(
+            backoff in any_backoff(),
+            earlier in 0..300_u16,
+            chance: u32,
+        ) {
+            let waited = wait(&backoff, earlier, chance);
+            let full = wait(&backoff, earlier, 0);
+            prop_assert!(full <= Duration::from_millis(backoff.max_ms));
+            prop_assert!(wait(&backoff, earlier + 1, chance) >= waited, "[RETRY-1]");
+            prop_assert!(waited <= full);
+            let kept_percent = u128::from(100 - backoff.jitter_percent.min(100));
+            prop_assert!(waited.as_millis() >= full.as_millis() * kept_percent / 100);
+        }
     }
 }

@@ -160,3 +160,6 @@ fn hash(id: JobId) -> u64 {
     let folded = (number as u64) ^ ((number >> 64) as u64).rotate_left(32);
     folded.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26)
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,3 +135,6 @@ pub fn body_of(events: &[Event]) -> Bytes {
     }
     Bytes::from(body)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! What the codec refuses, and that every event comes back as it was. [FMT-1]
+
+use crate::codec::Error;
+use crate::codec::Run;
+use crate::codec::VERSION;
+use crate::codec::decode;
+use crate::codec::encode;
+use crate::job::event::Event;
+use crate::job::event::specimens::arbitrary;
+use crate::job::event::specimens::specimens;
+use proptest::prelude::*;
+
+#[test]
+fn every_event_comes_back_as_it_was_and_no_part_of_it_passes_for_the_whole() {
+    for event in specimens() {
+        let bytes = encode(&event);
+        assert_eq!(decode::<Event>(&bytes), Ok(event.clone()));
+        for end in 0..bytes.len() {
+            assert!(decode::<Event>(&bytes[..end]).is_err(), "{end} bytes of {event:?}");
+        }
+        let more = [&bytes[..], &[0]].concat();
+        assert_eq!(decode::<Event>(&more), Err(Error::Malformed("1 bytes too many".to_owned())));
+    }
+}
+
+#[test]
+fn another_version_is_refused_by_its_number_before_anything_is_read() {
+    let mut bytes = encode(&specimens()[0]);
+    for version in [0, VERSION + 1, 255] {
+        bytes[0] = version;
+        assert_eq!(decode::<Event>(&bytes), Err(Error::Version(version)));
+        assert_eq!(Run::open(&[version]).err(), Some(Error::Version(version)));
+    }
+    assert!(matches!(decode::<Event>(&[]), Err(Error::Malformed(_))));
+}
+
+#[test]
+fn a_damaged_length_is_refused_without_asking_for_the_memory() {
+    let huge = [&[VERSION, 253], &(u64::MAX >> 4).to_le_bytes()[..]].concat();
+    assert!(matches!(decode::<String>(&huge), Err(Error::Malformed(_))));
+    assert!(matches!(decode::<Vec<u8>>(&huge), Err(Error::Malformed(_))));
+    assert!(matches!(decode::<crate::job::spec::Payload>(&huge), Err(Error::Malformed(_))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn any_event_comes_back_as_it_was(event in arbitrary()) {
+        prop_assert_eq!(decode::<Event>(&encode(&event)), Ok(event));
+    }
+
+    #[test]
+    fn any_bytes_are_an_event_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 1..200)) {
+        bytes[0] = VERSION;
+        if let Ok(event) = decode::<Event>(&bytes) {
+            prop_assert_eq!(decode::<Event>(&encode(&event)), Ok(event));
+        }
+    }
+}
