@@ -5,6 +5,8 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::Read;
+use std::io::Write;
 
 /// The version of every structure stored today. A change of a stored structure raises it, and the old
 /// structures move to `migrations/`. [FMT-1]
@@ -83,6 +85,29 @@ impl<'a> Run<'a> {
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
+}
+
+/// Writes one value to a stream that its caller began with the version byte.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write<T: Serialize>(value: &T, out: &mut dyn Write) -> std::io::Result<()> {
+    let mut out = out;
+    match bincode::serde::encode_into_std_write(value, &mut out, CONFIG) {
+        Ok(_) => Ok(()),
+        Err(bincode::error::EncodeError::Io { inner, .. }) => Err(inner),
+        Err(other) => Err(std::io::Error::other(other)),
+    }
+}
+
+/// Reads the next value of a stream.
+///
+/// # Errors
+/// [`Error::Malformed`], also when the stream ends too early or cannot be read.
+pub fn read<T: DeserializeOwned>(input: &mut dyn Read) -> Result<T, Error> {
+    let mut input = input;
+    bincode::serde::decode_from_std_read(&mut input, CONFIG)
+        .map_err(|error| Error::Malformed(error.to_string()))
 }
 
 /// One value with its version byte.

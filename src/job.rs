@@ -13,6 +13,7 @@ mod journal;
 mod model_test;
 pub mod queue;
 pub mod retry;
+pub mod saved;
 pub mod spec;
 pub mod state;
 pub mod table;

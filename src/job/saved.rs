@@ -1,0 +1,326 @@
+//! The state as a checkpoint stores it: tables first, then the live jobs in id order. Canonical, so that equal
+//! states give equal bytes, and sorted, so that a new checkpoint is made by merging the old one with the log
+//! since, holding only the touched jobs in memory. [LOG-3]
+
+use crate::clock::Timestamp;
+use crate::codec;
+use crate::job::dedupe::Key;
+use crate::job::dedupe::Producer;
+use crate::job::id::JobId;
+use crate::job::id::LeaseToken;
+use crate::job::id::Pointer;
+use crate::job::id::Position;
+use crate::job::id::QueueName;
+use crate::job::id::QueueNo;
+use crate::job::id::Sequence;
+use crate::job::queue::Counts;
+use crate::job::spec::Policy;
+use crate::job::spec::QueueSettings;
+use crate::job::state::Job;
+use crate::job::state::NamedCursor;
+use crate::job::state::Stage;
+use crate::job::state::State;
+use crate::job::table::Slot;
+use serde::Deserialize;
+use serde::Serialize;
+use std::collections::HashSet;
+use std::io::Read;
+use std::io::Write;
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Why a saved state could not be merged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The saved state is not what this release writes.
+    #[error("a saved state cannot be read")]
+    Codec(#[from] codec::Error),
+    /// The merged state could not be written.
+    #[error("a state cannot be written")]
+    Io(#[from] std::io::Error),
+}
+
+/// Everything but the jobs, keys and producers, which are streamed.
+#[derive(Serialize, Deserialize)]
+struct Tables {
+    position: Position,
+    sequence: Sequence,
+    time: Timestamp,
+    queues: Vec<SavedQueue>,
+    cursors: Vec<(Arc<str>, NamedCursor)>,
+    keys: u64,
+    producers: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedQueue {
+    name: QueueName,
+    settings: QueueSettings,
+    counts: Counts,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SavedStage {
+    Waiting { due: Timestamp },
+    Running { token: LeaseToken, worker: Arc<str> },
+    Dead { sequence: Sequence },
+}
+
+/// One live job of a saved state.
+#[derive(Serialize, Deserialize)]
+pub struct SavedJob {
+    id: JobId,
+    stage: SavedStage,
+    submitted: Sequence,
+    submitted_at: Pointer,
+    expires: Timestamp,
+    failures: Vec<Pointer>,
+    payload_bytes: u32,
+    queue: QueueNo,
+    policy: Option<Policy>,
+    key: Option<u128>,
+    attempt: u32,
+    failed: u16,
+    crashed: u16,
+    timed_out: u16,
+    lost: u16,
+    generation: u16,
+    priority: i8,
+}
+
+impl SavedJob {
+    /// Pointers to the events that must be carried while the job lives.
+    pub fn carried(&self) -> impl Iterator<Item = Pointer> {
+        std::iter::once(self.submitted_at).chain(self.failures.iter().copied())
+    }
+}
+
+impl State {
+    /// Writes the whole state.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn save(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        self.save_tables(out)?;
+        for slot in self.jobs.in_id_order() {
+            codec::write(&Some(self.saved(self.jobs.at(slot))), out)?;
+        }
+        codec::write(&None::<SavedJob>, out)
+    }
+
+    /// Reads a whole state.
+    ///
+    /// # Errors
+    /// If the stream is not what [`State::save`] writes.
+    pub fn load(input: &mut dyn Read) -> Result<State, codec::Error> {
+        State::load_where(input, |_| true)
+    }
+
+    /// Reads the tables of a saved state and those of its jobs that `wanted` says.
+    ///
+    /// # Errors
+    /// If the stream is not what [`State::save`] writes.
+    pub fn load_where(input: &mut dyn Read, wanted: impl Fn(JobId) -> bool) -> Result<State, codec::Error> {
+        let mut state = State::load_tables(input)?;
+        while let Some(job) = codec::read::<Option<SavedJob>>(input)? {
+            if wanted(job.id) {
+                state.restore(job);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Writes the state that follows from the saved state `old` and this one, which holds the tables as they are now
+    /// and, of the jobs, only those that are `touched`.
+    ///
+    /// # Errors
+    /// If `old` is not what [`State::save`] writes, or those of `out`.
+    pub fn save_merged(
+        &self,
+        old: &mut dyn Read,
+        touched: &HashSet<JobId>,
+        out: &mut dyn Write,
+    ) -> Result<(), Error> {
+        self.save_tables(out)?;
+        skip_tables(old)?;
+        let mut own = self.jobs.in_id_order().into_iter().map(|slot| self.jobs.at(slot)).peekable();
+        while let Some(job) = codec::read::<Option<SavedJob>>(old)? {
+            if touched.contains(&job.id) {
+                continue;
+            }
+            while let Some(before) = own.next_if(|own| own.id < job.id) {
+                codec::write(&Some(self.saved(before)), out)?;
+            }
+            codec::write(&Some(job), out)?;
+        }
+        for job in own {
+            codec::write(&Some(self.saved(job)), out)?;
+        }
+        Ok(codec::write(&None::<SavedJob>, out)?)
+    }
+
+    /// A digest of the canonical bytes: equal for equal states. [LOG-3]
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        struct Digest(Xxh3);
+        impl Write for Digest {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.update(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut digest = Digest(Xxh3::new());
+        self.save(&mut digest).expect("a digest takes every write");
+        digest.0.digest128()
+    }
+
+    fn save_tables(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let keys = self.keys.in_order();
+        let queues = self.queues.iter().map(|(_, queue)| SavedQueue {
+            name: queue.name.clone(),
+            settings: queue.settings.clone(),
+            counts: queue.counts,
+        });
+        let tables = Tables {
+            position: self.position,
+            sequence: self.sequence,
+            time: self.time,
+            queues: queues.collect(),
+            cursors: self.cursors.iter().map(|(name, cursor)| (name.clone(), *cursor)).collect(),
+            keys: keys.len() as u64,
+            producers: self.producers.len() as u64,
+        };
+        out.write_all(&[codec::VERSION])?;
+        codec::write(&tables, out)?;
+        for key in keys {
+            codec::write(key, out)?;
+        }
+        for entry in &self.producers {
+            codec::write(&entry, out)?;
+        }
+        Ok(())
+    }
+
+    fn load_tables(input: &mut dyn Read) -> Result<State, codec::Error> {
+        let tables = read_tables(input)?;
+        let mut state = State {
+            position: tables.position,
+            sequence: tables.sequence,
+            time: tables.time,
+            cursors: tables.cursors.into_iter().collect(),
+            ..State::default()
+        };
+        for saved in tables.queues {
+            let number = state.queues.add(saved.name);
+            let queue = state.queues.get_mut(number).expect("the queue was just added");
+            (queue.settings, queue.counts) = (saved.settings, saved.counts);
+        }
+        for _ in 0..tables.keys {
+            state.keys.insert(codec::read::<Key>(input)?);
+        }
+        for _ in 0..tables.producers {
+            let (name, producer) = codec::read::<(Arc<str>, Producer)>(input)?;
+            state.producers.insert(name, producer);
+        }
+        Ok(state)
+    }
+
+    fn saved(&self, job: &Job) -> SavedJob {
+        SavedJob {
+            id: job.id,
+            stage: match job.stage {
+                Stage::Waiting { due } => SavedStage::Waiting { due },
+                Stage::Running { token, worker } => {
+                    SavedStage::Running { token, worker: self.workers.get(worker).clone() }
+                }
+                Stage::Dead { sequence } => SavedStage::Dead { sequence },
+            },
+            submitted: job.submitted,
+            submitted_at: job.submitted_at,
+            expires: job.expires,
+            failures: job.failures.as_deref().cloned().unwrap_or_default(),
+            payload_bytes: job.payload_bytes,
+            queue: job.queue,
+            policy: job.policy.map(|policy| self.policies.get(policy).clone()),
+            key: job.key.map(|key| self.keys.digest_of(key)),
+            attempt: job.attempt,
+            failed: job.failed,
+            crashed: job.crashed,
+            timed_out: job.timed_out,
+            lost: job.lost,
+            generation: job.generation,
+            priority: job.priority,
+        }
+    }
+
+    fn restore(&mut self, saved: SavedJob) -> Slot {
+        let stage = match saved.stage {
+            SavedStage::Waiting { due } => Stage::Waiting { due },
+            SavedStage::Running { token, worker } => {
+                Stage::Running { token, worker: self.workers.hold(&worker) }
+            }
+            SavedStage::Dead { sequence } => Stage::Dead { sequence },
+        };
+        let slot = self.jobs.insert(Job {
+            id: saved.id,
+            stage,
+            submitted: saved.submitted,
+            submitted_at: saved.submitted_at,
+            expires: saved.expires,
+            failures: (!saved.failures.is_empty()).then(|| Box::new(saved.failures)),
+            payload_bytes: saved.payload_bytes,
+            queue: saved.queue,
+            policy: saved.policy.map(|policy| self.policies.hold(&policy)),
+            key: saved.key.and_then(|digest| self.keys.slot_of(digest)),
+            attempt: saved.attempt,
+            failed: saved.failed,
+            crashed: saved.crashed,
+            timed_out: saved.timed_out,
+            lost: saved.lost,
+            generation: saved.generation,
+            priority: saved.priority,
+        });
+        if let Stage::Dead { sequence } = stage
+            && let Some(queue) = self.queues.get_mut(saved.queue)
+        {
+            queue.dead.insert((sequence, slot));
+        }
+        slot
+    }
+}
+
+/// Reads the live jobs of a saved state, one at a time, in id order.
+///
+/// # Errors
+/// If the stream is not what [`State::save`] writes.
+pub fn each_job(input: &mut dyn Read, mut see: impl FnMut(SavedJob)) -> Result<(), codec::Error> {
+    skip_tables(input)?;
+    while let Some(job) = codec::read::<Option<SavedJob>>(input)? {
+        see(job);
+    }
+    Ok(())
+}
+
+fn read_tables(input: &mut dyn Read) -> Result<Tables, codec::Error> {
+    let mut version = [0];
+    input.read_exact(&mut version).map_err(|error| codec::Error::Malformed(error.to_string()))?;
+    if version != [codec::VERSION] {
+        return Err(codec::Error::Version(version[0]));
+    }
+    codec::read(input)
+}
+
+fn skip_tables(input: &mut dyn Read) -> Result<(), codec::Error> {
+    let tables = read_tables(input)?;
+    for _ in 0..tables.keys {
+        codec::read::<Key>(input)?;
+    }
+    for _ in 0..tables.producers {
+        codec::read::<(Arc<str>, Producer)>(input)?;
+    }
+    Ok(())
+}
