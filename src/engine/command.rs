@@ -1,0 +1,194 @@
+//! What the writer is asked to do, and how it answers. Every answer leaves after the sync of the frame it rests
+//! on. [ACK-1]
+
+use crate::clock::Timestamp;
+use crate::engine::workers::Attach;
+use crate::engine::workers::Session;
+use crate::engine::workers::WorkerView;
+use crate::job::decide::Refused;
+use crate::job::decide::finish::Finish;
+use crate::job::decide::finish::Holder;
+use crate::job::decide::submit::Accepted;
+use crate::job::decide::submit::Batch;
+use crate::job::event::Progress;
+use crate::job::id::JobId;
+use crate::job::id::LeaseToken;
+use crate::job::id::Pointer;
+use crate::job::id::QueueName;
+use crate::job::id::QueueNo;
+use crate::job::id::Sequence;
+use crate::job::spec::QueueSettings;
+use crate::job::table::Slot;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The state does not allow it; nothing happened.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The disk has no prepared space for it; nothing happened, and it will work again once there is space. [ACK-2]
+    #[error("the disk is full: free space on it; running jobs finish, new ones are refused until then")]
+    DiskFull,
+    /// Its events are over what one frame may hold; nothing happened.
+    #[error("the call needs {bytes} bytes of log, and one frame holds {bytes_max}: split it")]
+    TooLarge {
+        /// Bytes that the command would add.
+        bytes: usize,
+        /// The limit of a frame.
+        bytes_max: usize,
+    },
+    /// The worker's session was replaced by a newer one, or its leases lapsed.
+    #[error("the worker's session is over: a newer one took its place, or its leases lapsed")]
+    SessionOver,
+    /// The writer stopped before it could tell what became of the command: repeat it with the same key. [ACK-2]
+    #[error("the outcome is unknown: the service stopped before the call was on disk")]
+    OutcomeUnknown,
+    /// The service drains and takes no new work; nothing happened.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+}
+
+/// Where an answer goes: to one waiting call, or into the channel of a stream, tagged.
+#[derive(Debug)]
+pub enum Reply<T> {
+    /// One call waits.
+    Once(oneshot::Sender<Result<T, Error>>),
+    /// A stream collects its answers in order.
+    Stream(mpsc::UnboundedSender<(u64, Result<T, Error>)>, u64),
+    /// Nobody waits.
+    Nobody,
+}
+
+impl<T> Reply<T> {
+    /// Answers. A caller that went away does not care.
+    pub fn send(self, answer: Result<T, Error>) {
+        match self {
+            Reply::Once(sender) => drop(sender.send(answer)),
+            Reply::Stream(sender, tag) => drop(sender.send((tag, answer))),
+            Reply::Nobody => {}
+        }
+    }
+
+    /// A reply and the end at which to wait for it.
+    #[must_use]
+    pub fn once() -> (Reply<T>, oneshot::Receiver<Result<T, Error>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Reply::Once(sender), receiver)
+    }
+}
+
+/// The lease of one job, as the worker gets it. The payload is behind `submitted_at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The job.
+    pub id: JobId,
+    /// The lease. [LEASE-1]
+    pub token: LeaseToken,
+    /// Where the job lies; handed back with the finish, it saves a look-up.
+    pub slot: Slot,
+    /// Its queue.
+    pub queue: QueueNo,
+    /// Which execution this is, from 1.
+    pub attempt: u32,
+    /// Where its `submitted` event is.
+    pub submitted_at: Pointer,
+    /// How long the attempt may run, in milliseconds.
+    pub timeout_ms: Option<u64>,
+}
+
+/// What became of one finish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The job.
+    pub id: JobId,
+    /// The lease that was presented.
+    pub token: LeaseToken,
+    /// Whether it was accepted.
+    pub outcome: Result<(), Error>,
+}
+
+/// The end of one attempt, as the worker tells it.
+#[derive(Clone, Debug)]
+pub struct FinishRequest {
+    /// Which lease.
+    pub holder: Holder,
+    /// How it ended.
+    pub finish: Finish,
+}
+
+/// What one message of a worker's session says.
+#[derive(Debug, Default)]
+pub struct WorkerMessage {
+    /// Attempts that ended.
+    pub finishes: Vec<FinishRequest>,
+    /// How far running jobs are; never acknowledged.
+    pub progress: Vec<(Holder, Progress)>,
+    /// How many jobs the worker can run at once from now on.
+    pub slots: Option<u32>,
+}
+
+/// What a purge takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// Waiting jobs are cancelled.
+    Waiting,
+    /// Dead jobs are deleted.
+    Dead,
+}
+
+/// A request to the writer.
+#[derive(Debug)]
+pub enum Command {
+    /// Accept jobs, all or none.
+    Submit(Batch, Reply<Accepted>),
+    /// Cancel waiting or running jobs; an answer for each.
+    Cancel(Vec<JobId>, Arc<str>, Reply<Vec<Result<Sequence, Error>>>),
+    /// Give dead jobs a new generation; an answer for each.
+    Retry(Vec<JobId>, Reply<Vec<Result<Sequence, Error>>>),
+    /// Forget ended jobs; those that left the live jobs come with their queue. An answer for each.
+    Delete(Vec<(JobId, Option<QueueNo>)>, Reply<Vec<Result<Sequence, Error>>>),
+    /// Cancel or delete at most `limit` jobs of a queue; answers how many it was.
+    Purge(QueueName, Purge, usize, Reply<u64>),
+    /// Change a queue's settings, making the queue if need be.
+    SetQueue(QueueName, QueueSettings, Reply<QueueNo>),
+    /// Commit a named cursor.
+    CommitCursor(Arc<str>, Sequence, Reply<()>),
+    /// Delete a named cursor.
+    DropCursor(Arc<str>, Reply<()>),
+    /// Begin, replace or resume a worker's session.
+    Attach(Attach, Reply<Welcome>),
+    /// A message of a session; an empty one is a sign of life. Its answers go to the session's outlet.
+    Work(Session, WorkerMessage),
+    /// The session's link closed; with `Bye::Said` its leases are released, otherwise they wait for its return.
+    Detach(Session, Bye),
+    /// Give up waiting for jobs that a unary claim asked for.
+    Unclaim(Session),
+    /// List workers.
+    ListWorkers(Reply<Vec<WorkerView>>),
+    /// Take no new submits and give no new leases from now on. [ACK-1]
+    Drain(Reply<()>),
+}
+
+/// How a worker's link ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bye {
+    /// The worker said that it will not come back.
+    Said,
+    /// The link closed without a word.
+    Unsaid,
+}
+
+/// The answer to [`Attach`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The session; a later attach of the same worker ends it.
+    pub session: Session,
+    /// Leases that the worker said it holds and does.
+    pub held: Vec<(JobId, LeaseToken)>,
+    /// Log time of the service.
+    pub time: Timestamp,
+}

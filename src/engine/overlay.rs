@@ -1,0 +1,133 @@
+//! The newest state of one job, as readers get it while the work tree cannot answer for it: live jobs that have been
+//! started at least once, and every job touched above the work tree's position.
+
+use crate::clock::Timestamp;
+use crate::job::event::Event;
+use crate::job::event::Progress;
+use crate::job::id::JobId;
+use crate::job::id::Pointer;
+use crate::job::id::Position;
+use crate::job::id::QueueNo;
+use crate::job::id::Sequence;
+use crate::job::state::Job;
+use crate::job::state::JobState;
+use crate::job::state::Stage;
+use crate::job::state::State;
+use std::sync::Arc;
+
+/// A job as readers see it.
+#[derive(Clone, Debug)]
+pub struct JobView {
+    /// Its identity.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: QueueNo,
+    /// Its state.
+    pub state: JobState,
+    /// When it may start, while it waits; 0 is at once.
+    pub due: Timestamp,
+    /// Attempts started so far.
+    pub attempt: u32,
+    /// How often an operator gave it a new life.
+    pub generation: u16,
+    /// Higher runs first.
+    pub priority: i8,
+    /// Whether it was deleted: readers do not see it any more.
+    pub deleted: bool,
+    /// Sequence of its `submitted` update.
+    pub submitted: Sequence,
+    /// Where its `submitted` event is.
+    pub submitted_at: Pointer,
+    /// Sequence of its newest update.
+    pub last: Sequence,
+    /// Where its newest event is; of a finished job, its terminal one.
+    pub last_at: Pointer,
+    /// Log time of its newest update.
+    pub changed: Timestamp,
+    /// Who works on it.
+    pub worker: Option<Arc<str>>,
+    /// What it told of its progress last, in the running attempt.
+    pub progress: Option<Box<Progress>>,
+    /// Where the events of its failed attempts are.
+    pub failures: Option<Box<Vec<Pointer>>>,
+}
+
+impl JobView {
+    /// The view of a live job right after its event at `at`.
+    #[must_use]
+    pub fn of(state: &State, job: &Job, last: Sequence, at: Pointer, time: Timestamp) -> JobView {
+        JobView {
+            id: job.id,
+            queue: job.queue,
+            state: job.state(),
+            due: if let Stage::Waiting { due } = job.stage { due } else { Timestamp(0) },
+            attempt: job.attempt,
+            generation: job.generation,
+            priority: job.priority,
+            deleted: false,
+            submitted: job.submitted,
+            submitted_at: job.submitted_at,
+            last,
+            last_at: at,
+            changed: time,
+            worker: state.worker(job).cloned(),
+            progress: None,
+            failures: job.failures.clone(),
+        }
+    }
+
+    /// The view of a live job after a restart: its newest event is the newest the state points to.
+    #[must_use]
+    pub fn restored(state: &State, job: &Job) -> JobView {
+        let last = match job.stage {
+            Stage::Waiting { .. } => job.submitted,
+            Stage::Running { token, .. } => Sequence(token.0),
+            Stage::Dead { sequence } => sequence,
+        };
+        let at = job.failures.as_ref().and_then(|list| list.last().copied()).unwrap_or(job.submitted_at);
+        JobView::of(state, job, last, at, state.time())
+    }
+
+    /// Whether the overlay must answer for the live job even when the work tree knows of its submission.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.state != JobState::Waiting || self.attempt > 0 || self.generation > 0
+    }
+
+    /// Whether a work tree that holds everything up to `applied` says the same about the job.
+    #[must_use]
+    pub fn is_in_work_tree(&self, applied: Position) -> bool {
+        let told = self.last_at.position <= applied;
+        let finished = self.deleted || (self.state.is_terminal() && self.state != JobState::Dead);
+        told && (finished || !self.is_changed())
+    }
+
+    /// What the terminal event of a job that left the live jobs makes of its view.
+    pub fn finish(&mut self, event: &Event, last: Sequence, at: Pointer, time: Timestamp) {
+        match event {
+            Event::Succeeded { .. } => self.state = JobState::Succeeded,
+            Event::Cancelled { .. } => self.state = JobState::Cancelled,
+            Event::Expired { .. } => self.state = JobState::Expired,
+            Event::Deleted { .. } => self.deleted = true,
+            Event::Submitted(_)
+            | Event::Started { .. }
+            | Event::Progress { .. }
+            | Event::Retrying { .. }
+            | Event::Released { .. }
+            | Event::Dead { .. }
+            | Event::Retried { .. }
+            | Event::QueueMade { .. }
+            | Event::QueueSet { .. }
+            | Event::CursorSet { .. }
+            | Event::CursorDropped { .. }
+            | Event::KeyTaken { .. }
+            | Event::KeysForgotten { .. }
+            | Event::ProducerAdvanced { .. }
+            | Event::ProducersForgotten { .. }
+            | Event::Opened { .. } => unreachable!("no other event takes a job out of the live jobs"),
+        }
+        (self.last, self.last_at, self.changed) = (last, at, time);
+        self.worker = None;
+        self.progress = None;
+    }
+}

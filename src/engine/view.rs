@@ -1,0 +1,354 @@
+//! What readers see: the newest synced frames, and the newest state of every job that the work tree does not answer
+//! for. One structure serves as ring, cache and overlay; readers never look at the deciding state. [ACK-1]
+
+use crate::clock::Timestamp;
+use crate::engine::overlay::JobView;
+use crate::job::event::Event;
+use crate::job::id::Epoch;
+use crate::job::id::JobId;
+use crate::job::id::Pointer;
+use crate::job::id::Position;
+use crate::job::id::QueueName;
+use crate::job::id::QueueNo;
+use crate::job::id::Sequence;
+use crate::job::queue::Counts;
+use crate::job::spec::QueueSettings;
+use crate::job::state::NamedCursor;
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
+use std::sync::RwLockWriteGuard;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use tokio::sync::Notify;
+use tokio::sync::watch;
+
+/// One synced frame, decoded. Shared by all readers.
+#[derive(Debug)]
+pub struct Published {
+    /// Its position.
+    pub position: Position,
+    /// Sequence of its first update.
+    pub first_sequence: Sequence,
+    /// How many updates it holds.
+    pub updates: u32,
+    /// Log time.
+    pub time: Timestamp,
+    /// All its events.
+    pub events: Vec<Event>,
+    /// Bytes of its body in the log.
+    pub body_bytes: usize,
+    /// Its updates as the service encodes them for readers: made by the first reader, shared by all. One slot with
+    /// payloads and results, one without.
+    pub encoded: [OnceLock<Encoded>; 2],
+}
+
+/// The updates of a frame as readers get them: one run of bytes, and where each update lies in it.
+#[derive(Debug)]
+pub struct Encoded {
+    /// All updates, one after another.
+    pub bytes: bytes::Bytes,
+    /// The end of each update in `bytes`.
+    pub ends: Vec<u32>,
+}
+
+impl Published {
+    /// Sequence of its last update, or of the last before it if it holds none.
+    #[must_use]
+    pub fn last_sequence(&self) -> Sequence {
+        Sequence(self.first_sequence.0 + u64::from(self.updates) - 1)
+    }
+}
+
+/// The newest thing that readers may see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Position of the newest synced frame.
+    pub position: Position,
+    /// Sequence of the newest synced update.
+    pub sequence: Sequence,
+    /// Its log time.
+    pub time: Timestamp,
+    /// The writer's epoch.
+    pub epoch: Epoch,
+}
+
+/// A queue as readers see it.
+#[derive(Clone, Debug)]
+pub struct QueueView {
+    /// Its name.
+    pub name: QueueName,
+    /// Its settings.
+    pub settings: QueueSettings,
+    /// Its counts.
+    pub counts: Counts,
+}
+
+/// Whether the service works, as its operators and health checks see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Everything works.
+    Serving,
+    /// The disk is full: reads and finishes work, submits are refused. [ACK-2]
+    DiskFull,
+    /// It takes no new work because it stops.
+    Draining,
+    /// A write or sync failed: nothing is acknowledged any more. [ACK-2]
+    Poisoned,
+}
+
+/// What is published, behind one lock that the writer takes once a frame.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Inner {
+    /// The newest frames, their positions without a gap.
+    pub(in crate::engine) frames: VecDeque<Arc<Published>>,
+    /// Position of the newest frame readers may see.
+    pub(in crate::engine) newest: Position,
+    pub(in crate::engine) frames_bytes: usize,
+    pub(in crate::engine) jobs: HashMap<JobId, JobView, IdHash>,
+    pub(in crate::engine) queues: Vec<QueueView>,
+    pub(in crate::engine) queue_numbers: HashMap<QueueName, QueueNo>,
+    pub(in crate::engine) cursors: BTreeMap<Arc<str>, NamedCursor>,
+    pub(in crate::engine) watched: HashMap<JobId, Arc<Notify>, IdHash>,
+}
+
+/// The readers' view. Cheap to share.
+#[derive(Debug)]
+pub struct View {
+    inner: RwLock<Inner>,
+    seen: watch::Sender<Seen>,
+    health: watch::Sender<Health>,
+    /// Bytes of log ever published and ever applied to the work tree: their difference is its lag.
+    published_bytes: AtomicU64,
+    applied_bytes: AtomicU64,
+}
+
+impl View {
+    /// An empty view.
+    #[must_use]
+    pub fn new(seen: Seen) -> View {
+        View {
+            inner: RwLock::new(Inner { newest: seen.position, ..Inner::default() }),
+            seen: watch::Sender::new(seen),
+            health: watch::Sender::new(Health::Serving),
+            published_bytes: AtomicU64::new(0),
+            applied_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// The newest synced frame and update.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        *self.seen.borrow()
+    }
+
+    /// A receiver that is told of every newer frame.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<Seen> {
+        self.seen.subscribe()
+    }
+
+    /// Whether the service works.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        *self.health.borrow()
+    }
+
+    /// A receiver that is told when the health changes.
+    #[must_use]
+    pub fn follow_health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    pub(in crate::engine) fn set_health(&self, health: Health) {
+        self.health.send_if_modified(|old| std::mem::replace(old, health) != health);
+    }
+
+    /// The frames from `from` on that are still in memory, at most `limit` of them, none if there are none yet; `None` if
+    /// `from` has left memory and must be read from the log.
+    #[must_use]
+    pub fn frames(&self, from: Position, limit: usize) -> Option<Vec<Arc<Published>>> {
+        let inner = self.read();
+        if from > inner.newest {
+            return Some(Vec::new());
+        }
+        let first = inner.frames.front()?.position;
+        let start = usize::try_from(from.0.checked_sub(first.0)?).expect("the ring is far smaller than memory");
+        Some(inner.frames.range(start..).take(limit).cloned().collect())
+    }
+
+    /// The frame that holds the event at `at`, if it is still in memory.
+    #[must_use]
+    pub fn frame_of(&self, at: Pointer) -> Option<Arc<Published>> {
+        let inner = self.read();
+        let first = inner.frames.front()?.position;
+        let place = usize::try_from(at.position.0.checked_sub(first.0)?).ok()?;
+        inner.frames.get(place).cloned()
+    }
+
+    /// The newest state of a job that the work tree does not answer for.
+    #[must_use]
+    pub fn job(&self, id: JobId) -> Option<JobView> {
+        self.read().jobs.get(&id).cloned()
+    }
+
+    /// The newest states of those of `ids` that the work tree does not answer for.
+    #[must_use]
+    pub fn jobs(&self, ids: impl Iterator<Item = JobId>) -> Vec<Option<JobView>> {
+        let inner = self.read();
+        ids.map(|id| inner.jobs.get(&id).cloned()).collect()
+    }
+
+    /// Ids in the overlay for which `pick` says yes, in id order.
+    #[must_use]
+    pub fn picked(&self, pick: impl Fn(&JobView) -> bool) -> Vec<JobId> {
+        let inner = self.read();
+        let mut ids: Vec<JobId> = inner.jobs.iter().filter(|(_, job)| pick(job)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The queue with this number.
+    #[must_use]
+    pub fn queue(&self, queue: QueueNo) -> Option<QueueView> {
+        self.read().queues.get(queue.0 as usize).cloned()
+    }
+
+    /// The number of the queue called `name`.
+    #[must_use]
+    pub fn queue_no(&self, name: &QueueName) -> Option<QueueNo> {
+        self.read().queue_numbers.get(name).copied()
+    }
+
+    /// The names of all queues, by number.
+    #[must_use]
+    pub fn queue_names(&self) -> Vec<QueueName> {
+        self.read().queues.iter().map(|queue| queue.name.clone()).collect()
+    }
+
+    /// All queues, by number.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueView> {
+        self.read().queues.clone()
+    }
+
+    /// The named cursors.
+    #[must_use]
+    pub fn cursors(&self) -> BTreeMap<Arc<str>, NamedCursor> {
+        self.read().cursors.clone()
+    }
+
+    /// The named cursor called `name`.
+    #[must_use]
+    pub fn cursor(&self, name: &str) -> Option<NamedCursor> {
+        self.read().cursors.get(name).copied()
+    }
+
+    /// Is notified of every frame with an update of the job `id`, and of no other, until it is dropped. Updates of other
+    /// jobs cost nothing while nobody watches.
+    #[must_use]
+    pub fn watch(self: &Arc<View>, id: JobId) -> Watch {
+        let notify = self.write().watched.entry(id).or_default().clone();
+        Watch { view: self.clone(), id, notify }
+    }
+
+    /// Bytes of log that the work tree is behind.
+    #[must_use]
+    pub fn lag_bytes(&self) -> u64 {
+        let applied = self.applied_bytes.load(Ordering::Relaxed);
+        self.published_bytes.load(Ordering::Relaxed).saturating_sub(applied)
+    }
+
+    pub(in crate::engine) fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().expect("no holder of the view's lock panics")
+    }
+
+    pub(in crate::engine) fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().expect("no holder of the view's lock panics")
+    }
+
+    pub(in crate::engine) fn announce(&self, seen: Seen, body_bytes: usize) {
+        self.published_bytes.fetch_add(body_bytes as u64, Ordering::Relaxed);
+        self.seen.send_replace(seen);
+    }
+
+    /// The work tree answers for everything up to `position` now: what the overlay kept for it goes.
+    pub(in crate::engine) fn applied(&self, frames: &[Arc<Published>]) {
+        let bytes: usize = frames.iter().map(|frame| frame.body_bytes).sum();
+        let Some(newest) = frames.last() else { return };
+        let mut inner = self.write();
+        for (id, _) in frames.iter().flat_map(|frame| &frame.events).filter_map(Event::job) {
+            if inner.jobs.get(&id).is_some_and(|job| job.is_in_work_tree(newest.position)) {
+                inner.jobs.remove(&id);
+            }
+        }
+        drop(inner);
+        self.applied_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(in crate::engine) fn published_before_start(&self, bytes: u64) {
+        self.published_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A watch over one job; see [`View::watch`].
+#[derive(Debug)]
+pub struct Watch {
+    view: Arc<View>,
+    id: JobId,
+    notify: Arc<Notify>,
+}
+
+impl Watch {
+    /// Waits for the next frame with an update of the job. A frame between two calls is not missed.
+    pub async fn changed(&self) {
+        self.notify.notified().await;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut inner = self.view.write();
+        // The view's own reference and this one: nobody else watches the job.
+        if Arc::strong_count(&self.notify) == 2 {
+            inner.watched.remove(&self.id);
+        }
+    }
+}
+
+/// Ids are spread already once multiplied; a keyed hash would cost more than the look-up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::engine) struct IdHash;
+
+impl std::hash::BuildHasher for IdHash {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher(0)
+    }
+}
+
+/// The hasher of [`IdHash`].
+#[derive(Debug)]
+pub(in crate::engine) struct IdHasher(u64);
+
+impl std::hash::Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0.rotate_left(8) ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        let folded = (number as u64) ^ ((number >> 64) as u64).rotate_left(32);
+        self.0 = folded.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,377 @@
+//! The workers that hold or want leases: what they take, what they hold, when they were last heard of. In memory
+//! only: after a restart the leases come back from the state and run a full new period. [LEASE-2]
+
+use crate::clock::Tick;
+use crate::engine::command::Ack;
+use crate::engine::command::Grant;
+use crate::job::id::JobId;
+use crate::job::id::LeaseToken;
+use crate::job::id::QueueName;
+use crate::job::table::Slot;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// The names of the server's own workers begin with this; no client may use it.
+pub const LOCAL_PREFIX: char = '@';
+
+/// One attachment of a worker; a later one of the same worker ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Session {
+    worker: u32,
+    turn: u64,
+}
+
+/// What a worker says when it attaches.
+#[derive(Debug)]
+pub struct Attach {
+    /// Its name; the same name resumes its leases.
+    pub name: Arc<str>,
+    /// What it takes jobs from.
+    pub queues: Vec<QueueName>,
+    /// How many jobs it can run at once.
+    pub slots: u32,
+    /// The leases it believes to hold.
+    pub held: Vec<(JobId, LeaseToken)>,
+    /// Where its leases, acks and cancels go.
+    pub outlet: Outlet,
+    /// How it is known to be alive.
+    pub liveness: Liveness,
+}
+
+/// How the writer knows that a worker is alive. [LEASE-2]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// It is part of this process.
+    Local,
+    /// It sends a sign of life at least once in a lease period.
+    Signs,
+}
+
+/// Where the output for a worker goes.
+pub type Outlet = mpsc::UnboundedSender<Output>;
+
+/// What one frame means for one worker: one message, whatever number of jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// New leases.
+    pub grants: Vec<Grant>,
+    /// What became of its finishes, in their order.
+    pub acks: Vec<Ack>,
+    /// Leases it lost while it works on them: stop those jobs.
+    pub cancels: Vec<(JobId, LeaseToken)>,
+    /// The session ended: a newer one took its place.
+    pub superseded: bool,
+}
+
+impl Output {
+    fn is_empty(&self) -> bool {
+        self.grants.is_empty() && self.acks.is_empty() && self.cancels.is_empty() && !self.superseded
+    }
+}
+
+/// A worker as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it takes jobs from.
+    pub queues: Vec<QueueName>,
+    /// How many jobs it can run at once.
+    pub slots: u32,
+    /// The jobs it holds.
+    pub jobs: Vec<JobId>,
+    /// Milliseconds since its last sign of life.
+    pub silent_ms: u64,
+    /// Whether its link is open.
+    pub connected: bool,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(in crate::engine) struct Worker {
+    pub(in crate::engine) name: Arc<str>,
+    pub(in crate::engine) queues: Vec<QueueName>,
+    turn: u64,
+    slots: u32,
+    /// Leases that this session was given and has not finished: its slots in use, also those voided meanwhile.
+    busy: u32,
+    held: Vec<Slot>,
+    outlet: Option<Outlet>,
+    liveness: Liveness,
+    heard: Tick,
+    deadline: Option<Tick>,
+    output: Output,
+    dirty: bool,
+}
+
+impl Worker {
+    pub(in crate::engine) fn free(&self) -> u32 {
+        if self.outlet.is_some() { self.slots.saturating_sub(self.busy) } else { 0 }
+    }
+}
+
+/// All workers.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Workers {
+    list: Vec<Option<Worker>>,
+    by_name: HashMap<Arc<str>, u32>,
+    /// By slot: the holder and the place in its `held`.
+    holders: Vec<(u32, u32)>,
+    /// Which workers take jobs from a queue, by the queue's name: the queue may not exist yet.
+    takers: HashMap<QueueName, Vec<u32>>,
+    /// Workers that have output for the end of the frame.
+    dirty: Vec<u32>,
+    /// Workers whose free slots changed since the last match.
+    hungry: HashSet<u32>,
+    turns: u64,
+}
+
+const NOBODY: (u32, u32) = (u32::MAX, u32::MAX);
+
+impl Workers {
+    /// Begins a session for the worker of that name; an earlier one is told that it is over.
+    pub(in crate::engine) fn attach(&mut self, attach: Attach, now: Tick) -> Session {
+        let number = match self.by_name.get(&attach.name) {
+            Some(&number) => number,
+            None => self.add(attach.name.clone(), now),
+        };
+        self.turns += 1;
+        let turn = self.turns;
+        self.leave_queues(number);
+        for queue in &attach.queues {
+            self.takers.entry(queue.clone()).or_default().push(number);
+        }
+        let worker = self.at(number);
+        if let Some(earlier) = worker.outlet.replace(attach.outlet) {
+            let _ = earlier.send(Output { superseded: true, ..Output::default() });
+        }
+        worker.turn = turn;
+        worker.queues = attach.queues;
+        worker.slots = attach.slots;
+        worker.busy = u32::try_from(worker.held.len()).unwrap_or(u32::MAX);
+        worker.liveness = attach.liveness;
+        worker.heard = now;
+        worker.deadline = None;
+        worker.output = Output::default();
+        self.hungry.insert(number);
+        Session { worker: number, turn }
+    }
+
+    /// A worker known from the state only: it may come back for its leases until `deadline`.
+    pub(in crate::engine) fn expect(&mut self, name: &Arc<str>, now: Tick, deadline: Tick) -> u32 {
+        let number = match self.by_name.get(name) {
+            Some(&number) => number,
+            None => self.add(name.clone(), now),
+        };
+        self.at(number).deadline = Some(deadline);
+        number
+    }
+
+    fn add(&mut self, name: Arc<str>, now: Tick) -> u32 {
+        let worker = Worker {
+            name: name.clone(),
+            queues: Vec::new(),
+            turn: 0,
+            slots: 0,
+            busy: 0,
+            held: Vec::new(),
+            outlet: None,
+            liveness: Liveness::Signs,
+            heard: now,
+            deadline: None,
+            output: Output::default(),
+            dirty: false,
+        };
+        let place = self.list.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.list.push(None);
+            self.list.len() - 1
+        });
+        self.list[place] = Some(worker);
+        let number = u32::try_from(place).expect("workers are limited by connections");
+        self.by_name.insert(name, number);
+        number
+    }
+
+    /// The worker behind a session that is still the newest of its worker.
+    pub(in crate::engine) fn current(&mut self, session: Session) -> Option<u32> {
+        let worker = self.list.get(session.worker as usize)?.as_ref()?;
+        (worker.turn == session.turn).then_some(session.worker)
+    }
+
+    pub(in crate::engine) fn at(&mut self, number: u32) -> &mut Worker {
+        self.list[number as usize].as_mut().expect("numbers in use name workers")
+    }
+
+    pub(in crate::engine) fn name(&self, number: u32) -> &Arc<str> {
+        &self.list[number as usize].as_ref().expect("numbers in use name workers").name
+    }
+
+    /// The worker gave a sign of life.
+    pub(in crate::engine) fn heard(&mut self, number: u32, now: Tick) {
+        self.at(number).heard = now;
+    }
+
+    pub(in crate::engine) fn set_slots(&mut self, number: u32, slots: u32) {
+        self.at(number).slots = slots;
+        self.hungry.insert(number);
+    }
+
+    /// One lease of the session was finished by its worker: the slot is free again.
+    pub(in crate::engine) fn slot_freed(&mut self, number: u32) {
+        let worker = self.at(number);
+        worker.busy = worker.busy.saturating_sub(1);
+        self.hungry.insert(number);
+    }
+
+    /// The job in `slot` is under a lease of this worker from now on.
+    pub(in crate::engine) fn hold(&mut self, number: u32, slot: Slot) {
+        if self.holders.len() <= slot.index() {
+            self.holders.resize(slot.index() + 1, NOBODY);
+        }
+        let worker = self.at(number);
+        worker.busy += 1;
+        worker.held.push(slot);
+        let place = u32::try_from(worker.held.len() - 1).expect("limited by live jobs");
+        self.holders[slot.index()] = (number, place);
+    }
+
+    /// The job in `slot` is no longer under a lease; says whose it was.
+    pub(in crate::engine) fn let_go(&mut self, slot: Slot) -> Option<u32> {
+        let holder = self.holders.get_mut(slot.index())?;
+        let (number, place) = std::mem::replace(holder, NOBODY);
+        if number == NOBODY.0 {
+            return None;
+        }
+        let held = &mut self.at(number).held;
+        held.swap_remove(place as usize);
+        if let Some(&moved) = held.get(place as usize) {
+            self.holders[moved.index()].1 = place;
+        }
+        Some(number)
+    }
+
+    pub(in crate::engine) fn held(&self, number: u32) -> &[Slot] {
+        self.list[number as usize].as_ref().map_or(&[], |worker| &worker.held)
+    }
+
+    /// Adds to what the worker is told at the end of the frame.
+    pub(in crate::engine) fn tell(&mut self, number: u32, say: impl FnOnce(&mut Output)) {
+        let worker = self.at(number);
+        say(&mut worker.output);
+        if !std::mem::replace(&mut worker.dirty, true) {
+            self.dirty.push(number);
+        }
+    }
+
+    /// Sends every worker its output of the frame: after the sync. [ACK-1]
+    pub(in crate::engine) fn flush(&mut self) {
+        for number in std::mem::take(&mut self.dirty) {
+            let Some(worker) = self.list[number as usize].as_mut() else { continue };
+            worker.dirty = false;
+            let output = std::mem::take(&mut worker.output);
+            if let Some(outlet) = &worker.outlet
+                && !output.is_empty()
+            {
+                let _ = outlet.send(output);
+            }
+        }
+    }
+
+    /// The link of the session closed: its leases wait until `deadline`.
+    pub(in crate::engine) fn detach(&mut self, number: u32, deadline: Tick) {
+        self.leave_queues(number);
+        let worker = self.at(number);
+        worker.outlet = None;
+        worker.queues = Vec::new();
+        worker.deadline = Some(deadline);
+        self.hungry.remove(&number);
+    }
+
+    /// Forgets a worker that holds nothing.
+    pub(in crate::engine) fn remove(&mut self, number: u32) {
+        self.leave_queues(number);
+        self.hungry.remove(&number);
+        if let Some(worker) = self.list[number as usize].take() {
+            self.by_name.remove(&worker.name);
+        }
+    }
+
+    fn leave_queues(&mut self, number: u32) {
+        for queue in self.at(number).queues.clone() {
+            if let Some(takers) = self.takers.get_mut(&queue) {
+                takers.retain(|taker| *taker != number);
+                if takers.is_empty() {
+                    self.takers.remove(&queue);
+                }
+            }
+        }
+    }
+
+    /// Workers whose last sign of life is `period` old, or whose grace is over, at `now`.
+    pub(in crate::engine) fn silent(&self, now: Tick, period: std::time::Duration) -> Vec<u32> {
+        let over = |worker: &Worker| due(worker, period).is_some_and(|deadline| deadline <= now);
+        self.numbered().filter(|(_, worker)| over(worker)).map(|(number, _)| number).collect()
+    }
+
+    /// When the next worker will have been silent for too long.
+    pub(in crate::engine) fn next_deadline(&self, period: std::time::Duration) -> Option<Tick> {
+        self.numbered().filter_map(|(_, worker)| due(worker, period)).min()
+    }
+
+    /// Every deadline moves by `gap`: the engine itself was away, and the workers could not be heard. [LEASE-2]
+    pub(in crate::engine) fn forgive(&mut self, gap: std::time::Duration) {
+        for worker in self.list.iter_mut().flatten() {
+            worker.heard = worker.heard.after(gap);
+            worker.deadline = worker.deadline.map(|deadline| deadline.after(gap));
+        }
+    }
+
+    /// Workers whose free slots changed since the last call.
+    pub(in crate::engine) fn take_hungry(&mut self) -> Vec<u32> {
+        let mut hungry: Vec<u32> = self.hungry.drain().collect();
+        hungry.sort_unstable();
+        hungry
+    }
+
+    /// The workers that take jobs from `queue`; the first is moved to the back, so that they take turns.
+    pub(in crate::engine) fn rotate_takers(&mut self, queue: &QueueName) -> Option<u32> {
+        let takers = self.takers.get_mut(queue)?;
+        takers.rotate_left(1);
+        takers.last().copied()
+    }
+
+    pub(in crate::engine) fn takers(&self, queue: &QueueName) -> usize {
+        self.takers.get(queue).map_or(0, Vec::len)
+    }
+
+    /// Whether any worker is known.
+    pub(in crate::engine) fn views(&self, now: Tick, id_of: impl Fn(Slot) -> JobId) -> Vec<WorkerView> {
+        let view = |(_, worker): (u32, &Worker)| WorkerView {
+            name: worker.name.clone(),
+            queues: worker.queues.clone(),
+            slots: worker.slots,
+            jobs: worker.held.iter().map(|slot| id_of(*slot)).collect(),
+            silent_ms: u64::try_from(now.since(worker.heard).as_millis()).unwrap_or(u64::MAX),
+            connected: worker.outlet.is_some(),
+        };
+        let mut views: Vec<WorkerView> = self.numbered().map(view).collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        views
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (u32, &Worker)> {
+        self.list.iter().zip(0..).filter_map(|(worker, number)| worker.as_ref().map(|worker| (number, worker)))
+    }
+}
+
+/// When the worker's leases lapse if nothing more is heard of it; never, for one of this process.
+fn due(worker: &Worker, period: std::time::Duration) -> Option<Tick> {
+    match (worker.deadline, worker.liveness) {
+        (Some(grace_ends), _) => Some(grace_ends),
+        (None, Liveness::Signs) => Some(worker.heard.after(period)),
+        (None, Liveness::Local) => None,
+    }
+}
+
