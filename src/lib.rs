@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod codec;
+pub mod engine;
 pub mod grpc;
 pub mod job;
 pub mod log;

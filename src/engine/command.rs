@@ -41,9 +41,6 @@ pub enum Error {
         /// The limit of a frame.
         bytes_max: usize,
     },
-    /// The worker's session was replaced by a newer one, or its leases lapsed.
-    #[error("the worker's session is over: a newer one took its place, or its leases lapsed")]
-    SessionOver,
     /// The writer stopped before it could tell what became of the command: repeat it with the same key. [ACK-2]
     #[error("the outcome is unknown: the service stopped before the call was on disk")]
     OutcomeUnknown,
@@ -127,8 +124,8 @@ pub struct WorkerMessage {
     pub finishes: Vec<FinishRequest>,
     /// How far running jobs are; never acknowledged.
     pub progress: Vec<(Holder, Progress)>,
-    /// How many jobs the worker can run at once from now on.
-    pub slots: Option<u32>,
+    /// How many further leases the worker takes.
+    pub free: u32,
 }
 
 /// What a purge takes.
@@ -165,8 +162,8 @@ pub enum Command {
     Work(Session, WorkerMessage),
     /// The session's link closed; with `Bye::Said` its leases are released, otherwise they wait for its return.
     Detach(Session, Bye),
-    /// Give up waiting for jobs that a unary claim asked for.
-    Unclaim(Session),
+    /// The session takes no more leases; it keeps those it has, and all of them are in its outlet when this is answered.
+    StopLeases(Session, Reply<()>),
     /// List workers.
     ListWorkers(Reply<Vec<WorkerView>>),
     /// Take no new submits and give no new leases from now on. [ACK-1]

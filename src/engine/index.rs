@@ -122,6 +122,21 @@ impl Index {
         lanes.first_key_value().map(|(_, lane)| Slot(lane.first))
     }
 
+    /// At most `limit` waiting jobs of `queue`: the ready ones in their order, then the scheduled ones.
+    #[must_use]
+    pub fn waiting(&self, state: &State, queue: QueueNo, limit: usize) -> Vec<Slot> {
+        let lanes = self.queues.get(queue.0 as usize).into_iter().flat_map(BTreeMap::values);
+        let ready = lanes.flat_map(|lane| {
+            std::iter::successors(Some(lane.first), |slot| {
+                let after = self.links[*slot as usize].after;
+                (after != NONE).then_some(after)
+            })
+        });
+        let scheduled = self.due.iter().map(|(_, slot)| *slot);
+        let scheduled = scheduled.filter(|slot| state.jobs().at(*slot).queue == queue);
+        ready.map(Slot).chain(scheduled).take(limit).collect()
+    }
+
     /// The queues that have ready jobs.
     #[must_use]
     pub fn ready_queues(&self) -> &BTreeSet<QueueNo> {

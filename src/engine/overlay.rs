@@ -88,6 +88,29 @@ impl JobView {
         JobView::of(state, job, last, at, state.time())
     }
 
+    /// The view of a job that was finished long before it was deleted.
+    #[must_use]
+    pub fn tombstone(id: JobId, queue: QueueNo, last: Sequence, at: Pointer, time: Timestamp) -> JobView {
+        JobView {
+            id,
+            queue,
+            state: JobState::Cancelled,
+            due: Timestamp(0),
+            attempt: 0,
+            generation: 0,
+            priority: 0,
+            deleted: true,
+            submitted: last,
+            submitted_at: at,
+            last,
+            last_at: at,
+            changed: time,
+            worker: None,
+            progress: None,
+            failures: None,
+        }
+    }
+
     /// Whether the overlay must answer for the live job even when the work tree knows of its submission.
     #[must_use]
     pub fn is_changed(&self) -> bool {

@@ -177,7 +177,8 @@ impl View {
             return Some(Vec::new());
         }
         let first = inner.frames.front()?.position;
-        let start = usize::try_from(from.0.checked_sub(first.0)?).expect("the ring is far smaller than memory");
+        let start =
+            usize::try_from(from.0.checked_sub(first.0)?).expect("the ring is far smaller than memory");
         Some(inner.frames.range(start..).take(limit).cloned().collect())
     }
 

@@ -16,6 +16,9 @@ use tokio::sync::mpsc;
 /// The names of the server's own workers begin with this; no client may use it.
 pub const LOCAL_PREFIX: char = '@';
 
+/// The most leases one worker can ask for at once. [MEM-1]
+pub const FREE_MAX: u32 = 10_000;
+
 /// One attachment of a worker; a later one of the same worker ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
@@ -30,14 +33,25 @@ pub struct Attach {
     pub name: Arc<str>,
     /// What it takes jobs from.
     pub queues: Vec<QueueName>,
-    /// How many jobs it can run at once.
-    pub slots: u32,
+    /// How many leases it takes now.
+    pub free: u32,
     /// The leases it believes to hold.
     pub held: Vec<(JobId, LeaseToken)>,
     /// Where its leases, acks and cancels go.
     pub outlet: Outlet,
     /// How it is known to be alive.
     pub liveness: Liveness,
+    /// What becomes of leases that the service knows of and `held` does not name.
+    pub unnamed: Unnamed,
+}
+
+/// What becomes of leases that an attaching worker does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    /// They are lost: the worker says all it holds.
+    Lost,
+    /// It keeps them: the worker does not say what it holds.
+    Kept,
 }
 
 /// How the writer knows that a worker is alive. [LEASE-2]
@@ -78,8 +92,8 @@ pub struct WorkerView {
     pub name: Arc<str>,
     /// What it takes jobs from.
     pub queues: Vec<QueueName>,
-    /// How many jobs it can run at once.
-    pub slots: u32,
+    /// How many more leases it takes.
+    pub free: u32,
     /// The jobs it holds.
     pub jobs: Vec<JobId>,
     /// Milliseconds since its last sign of life.
@@ -94,9 +108,7 @@ pub(in crate::engine) struct Worker {
     pub(in crate::engine) name: Arc<str>,
     pub(in crate::engine) queues: Vec<QueueName>,
     turn: u64,
-    slots: u32,
-    /// Leases that this session was given and has not finished: its slots in use, also those voided meanwhile.
-    busy: u32,
+    free: u32,
     held: Vec<Slot>,
     outlet: Option<Outlet>,
     liveness: Liveness,
@@ -108,7 +120,7 @@ pub(in crate::engine) struct Worker {
 
 impl Worker {
     pub(in crate::engine) fn free(&self) -> u32 {
-        if self.outlet.is_some() { self.slots.saturating_sub(self.busy) } else { 0 }
+        if self.outlet.is_some() { self.free } else { 0 }
     }
 }
 
@@ -149,8 +161,7 @@ impl Workers {
         }
         worker.turn = turn;
         worker.queues = attach.queues;
-        worker.slots = attach.slots;
-        worker.busy = u32::try_from(worker.held.len()).unwrap_or(u32::MAX);
+        worker.free = attach.free.min(FREE_MAX);
         worker.liveness = attach.liveness;
         worker.heard = now;
         worker.deadline = None;
@@ -174,8 +185,7 @@ impl Workers {
             name: name.clone(),
             queues: Vec::new(),
             turn: 0,
-            slots: 0,
-            busy: 0,
+            free: 0,
             held: Vec::new(),
             outlet: None,
             liveness: Liveness::Signs,
@@ -213,16 +223,16 @@ impl Workers {
         self.at(number).heard = now;
     }
 
-    pub(in crate::engine) fn set_slots(&mut self, number: u32, slots: u32) {
-        self.at(number).slots = slots;
+    /// The worker takes `more` further leases.
+    pub(in crate::engine) fn add_free(&mut self, number: u32, more: u32) {
+        let worker = self.at(number);
+        worker.free = worker.free.saturating_add(more).min(FREE_MAX);
         self.hungry.insert(number);
     }
 
-    /// One lease of the session was finished by its worker: the slot is free again.
-    pub(in crate::engine) fn slot_freed(&mut self, number: u32) {
-        let worker = self.at(number);
-        worker.busy = worker.busy.saturating_sub(1);
-        self.hungry.insert(number);
+    /// The worker takes no more leases.
+    pub(in crate::engine) fn clear_free(&mut self, number: u32) {
+        self.at(number).free = 0;
     }
 
     /// The job in `slot` is under a lease of this worker from now on.
@@ -231,7 +241,7 @@ impl Workers {
             self.holders.resize(slot.index() + 1, NOBODY);
         }
         let worker = self.at(number);
-        worker.busy += 1;
+        worker.free = worker.free.saturating_sub(1);
         worker.held.push(slot);
         let place = u32::try_from(worker.held.len() - 1).expect("limited by live jobs");
         self.holders[slot.index()] = (number, place);
@@ -254,6 +264,27 @@ impl Workers {
 
     pub(in crate::engine) fn held(&self, number: u32) -> &[Slot] {
         self.list[number as usize].as_ref().map_or(&[], |worker| &worker.held)
+    }
+
+    /// Who holds the job in `slot`.
+    pub(in crate::engine) fn holder(&self, slot: Slot) -> Option<u32> {
+        let (number, _) = *self.holders.get(slot.index())?;
+        (number != NOBODY.0).then_some(number)
+    }
+
+    pub(in crate::engine) fn free(&self, number: u32) -> u32 {
+        self.list[number as usize].as_ref().map_or(0, Worker::free)
+    }
+
+    pub(in crate::engine) fn queues(&self, number: u32) -> &[QueueName] {
+        self.list[number as usize].as_ref().map_or(&[], |worker| &worker.queues)
+    }
+
+    /// Something about the queue changed: those that take from it look again.
+    pub(in crate::engine) fn wake_takers(&mut self, queue: &QueueName) {
+        if let Some(takers) = self.takers.get(queue) {
+            self.hungry.extend(takers.iter().copied());
+        }
     }
 
     /// Adds to what the worker is told at the end of the frame.
@@ -286,6 +317,7 @@ impl Workers {
         worker.outlet = None;
         worker.queues = Vec::new();
         worker.deadline = Some(deadline);
+        worker.free = 0;
         self.hungry.remove(&number);
     }
 
@@ -346,12 +378,12 @@ impl Workers {
         self.takers.get(queue).map_or(0, Vec::len)
     }
 
-    /// Whether any worker is known.
+    /// All workers by name.
     pub(in crate::engine) fn views(&self, now: Tick, id_of: impl Fn(Slot) -> JobId) -> Vec<WorkerView> {
         let view = |(_, worker): (u32, &Worker)| WorkerView {
             name: worker.name.clone(),
             queues: worker.queues.clone(),
-            slots: worker.slots,
+            free: worker.free(),
             jobs: worker.held.iter().map(|slot| id_of(*slot)).collect(),
             silent_ms: u64::try_from(now.since(worker.heard).as_millis()).unwrap_or(u64::MAX),
             connected: worker.outlet.is_some(),
@@ -362,7 +394,10 @@ impl Workers {
     }
 
     fn numbered(&self) -> impl Iterator<Item = (u32, &Worker)> {
-        self.list.iter().zip(0..).filter_map(|(worker, number)| worker.as_ref().map(|worker| (number, worker)))
+        self.list
+            .iter()
+            .zip(0..)
+            .filter_map(|(worker, number)| worker.as_ref().map(|worker| (number, worker)))
     }
 }
 
@@ -374,4 +409,3 @@ fn due(worker: &Worker, period: std::time::Duration) -> Option<Tick> {
         (None, Liveness::Local) => None,
     }
 }
-

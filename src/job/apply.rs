@@ -113,8 +113,8 @@ impl State {
     }
 
     fn submitted(&mut self, event: &Submitted, sequence: Sequence, at: At) -> Result<Change, &'static str> {
-        if self.jobs.find(event.id, None).is_some() {
-            return Err("its id is taken");
+        if event.id <= self.last_id {
+            return Err("its id is not above all earlier ones");
         }
         let key = self.next_of_batch(event.id)?;
         let policy = event.policy.as_ref().map(|policy| {
@@ -140,6 +140,7 @@ impl State {
             generation: 0,
             priority: event.priority,
         });
+        self.last_id = event.id;
         self.count(event.queue, |counts| {
             counts.waiting += 1;
             counts.submitted_total += 1;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The identity of a job: a UUIDv7 made by the writer, in the order of submission.
 ///
 /// Ids of one batch are consecutive numbers, so that a range of them is (first, count).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "[u8; 16]", into = "[u8; 16]")]
 pub struct JobId(u128);
 

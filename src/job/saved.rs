@@ -47,6 +47,7 @@ struct Tables {
     position: Position,
     sequence: Sequence,
     time: Timestamp,
+    last_id: JobId,
     queues: Vec<SavedQueue>,
     cursors: Vec<(Arc<str>, NamedCursor)>,
     keys: u64,
@@ -189,6 +190,7 @@ impl State {
             position: self.position,
             sequence: self.sequence,
             time: self.time,
+            last_id: self.last_id,
             queues: queues.collect(),
             cursors: self.cursors.iter().map(|(name, cursor)| (name.clone(), *cursor)).collect(),
             keys: keys.len() as u64,
@@ -211,6 +213,7 @@ impl State {
             position: tables.position,
             sequence: tables.sequence,
             time: tables.time,
+            last_id: tables.last_id,
             cursors: tables.cursors.into_iter().collect(),
             ..State::default()
         };

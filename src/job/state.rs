@@ -174,6 +174,7 @@ pub struct State {
     pub(in crate::job) sequence: Sequence,
     pub(in crate::job) position: Position,
     pub(in crate::job) time: Timestamp,
+    pub(in crate::job) last_id: JobId,
     /// Not stored: batches end with their frame.
     pub(in crate::job) open_batch: Option<OpenBatch>,
 }
@@ -258,6 +259,12 @@ impl State {
     #[must_use]
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// The newest job id ever given; later ones are above it, so that id order is log order.
+    #[must_use]
+    pub fn last_id(&self) -> JobId {
+        self.last_id
     }
 
     /// Log time of the newest frame applied.

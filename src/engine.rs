@@ -1,0 +1,10 @@
+//! The engine: one writer that owns all state changes, and what it publishes to everyone else.
+
+pub mod chance;
+pub mod command;
+pub mod core;
+pub mod ids;
+pub mod index;
+pub mod overlay;
+pub mod view;
+pub mod workers;

@@ -1,0 +1,217 @@
+//! Carrying out one command: decide, emit, and keep the answer until the frame is synced.
+
+use crate::engine::command::Command;
+use crate::engine::command::Error;
+use crate::engine::command::Purge;
+use crate::engine::command::Reply;
+use crate::engine::core::Answer;
+use crate::engine::core::Core;
+use crate::job::decide::Refused;
+use crate::job::decide::control;
+use crate::job::decide::submit;
+use crate::job::decide::submit::Accepted;
+use crate::job::decide::submit::Batch;
+use crate::job::decide::submit::Origin;
+use crate::job::event::Event;
+use crate::job::id::JobId;
+use crate::job::id::QueueName;
+use crate::job::id::QueueNo;
+use crate::job::id::Sequence;
+use crate::job::spec::Extra;
+use crate::job::spec::NewJob;
+use crate::job::spec::QueueSettings;
+use crate::job::state::State;
+use crate::log::Log;
+use std::sync::Arc;
+
+impl<L: Log> Core<L> {
+    pub(in crate::engine::core) fn carry_out(&mut self, command: Command) {
+        if self.out_of_space() && !matches!(command, Command::ListWorkers(_) | Command::Drain(_)) {
+            return self.refuse(command, Error::DiskFull);
+        }
+        match command {
+            Command::Submit(batch, reply) => {
+                let outcome = self.submit(batch);
+                self.answer(reply, outcome);
+            }
+            Command::Cancel(ids, reason, reply) => {
+                let cancel = |state: &State, id: JobId| control::cancel(state, id, Arc::clone(&reason));
+                let outcomes = ids.into_iter().map(|id| self.decide_one(id, cancel)).collect();
+                self.answer(reply, Ok(outcomes));
+            }
+            Command::Retry(ids, reply) => {
+                let outcomes = ids.into_iter().map(|id| self.retry(id)).collect();
+                self.answer(reply, Ok(outcomes));
+            }
+            Command::Delete(jobs, reply) => {
+                let delete = |state: &State, (id, queue)| control::delete(state, id, queue);
+                let outcomes = jobs.into_iter().map(|job| self.decide_one(job, delete)).collect();
+                self.answer(reply, Ok(outcomes));
+            }
+            Command::Purge(queue, what, limit, reply) => {
+                let outcome = self.purge(&queue, what, limit);
+                self.answer(reply, outcome);
+            }
+            Command::SetQueue(name, settings, reply) => {
+                let outcome = self.set_queue(&name, settings);
+                self.answer(reply, outcome);
+            }
+            Command::CommitCursor(name, sequence, reply) => {
+                let decided = control::commit_cursor(&self.state, &name, sequence, &self.options.limits);
+                let outcome = self.emit_decided(decided);
+                self.answer(reply, outcome.map(|_| ()));
+            }
+            Command::DropCursor(name, reply) => {
+                let outcome = self.emit_decided(control::drop_cursor(&self.state, &name));
+                self.answer(reply, outcome.map(|_| ()));
+            }
+            Command::Attach(attach, reply) => {
+                let welcome = self.attach(attach);
+                self.answer(reply, Ok(welcome));
+            }
+            Command::Work(session, message) => self.work(session, message),
+            Command::Detach(session, bye) => self.detach(session, bye),
+            Command::StopLeases(session, reply) => {
+                self.stop_leases(session);
+                self.answer(reply, Ok(()));
+            }
+            Command::ListWorkers(reply) => {
+                let views = self.workers.views(self.now.tick, |slot| self.state.jobs().at(slot).id);
+                self.answer(reply, Ok(views));
+            }
+            Command::Drain(reply) => {
+                self.draining = true;
+                self.answer(reply, Ok(()));
+            }
+        }
+    }
+
+    /// The answer leaves after the sync of the frame, or says that its outcome is unknown. [ACK-1]
+    pub(in crate::engine::core) fn answer<T: Send + 'static>(
+        &mut self,
+        reply: Reply<T>,
+        outcome: Result<T, Error>,
+    ) {
+        self.answers.push(Answer(Box::new(move |written| reply.send(written.and(outcome)))));
+    }
+
+    fn submit(&mut self, batch: Batch) -> Result<Accepted, Error> {
+        if self.draining {
+            return Err(Error::ShuttingDown);
+        }
+        if self.disk_full() {
+            return Err(Error::DiskFull);
+        }
+        let (bytes, bytes_max) = (weight(&batch), self.log.limits().frame_bytes_max);
+        if bytes > bytes_max / 2 {
+            return Err(Error::TooLarge { bytes, bytes_max: bytes_max / 2 });
+        }
+        let first = self.ids.take(batch.jobs.len() as u64, self.time(), self.chance.next_u64());
+        let mut events = Vec::with_capacity(batch.jobs.len() + 1);
+        let accepted = submit::submit(&self.state, batch, first, &self.options.limits, &mut events)?;
+        for event in events {
+            self.emit(event, None);
+        }
+        Ok(accepted)
+    }
+
+    fn retry(&mut self, id: JobId) -> Result<Sequence, Error> {
+        if self.disk_full() {
+            return Err(Error::DiskFull);
+        }
+        self.decide_one(id, control::retry)
+    }
+
+    fn decide_one<T>(
+        &mut self,
+        what: T,
+        decide: impl Fn(&State, T) -> Result<Event, Refused>,
+    ) -> Result<Sequence, Error> {
+        let decided = decide(&self.state, what);
+        self.emit_decided(decided)
+    }
+
+    fn emit_decided(&mut self, decided: Result<Event, Refused>) -> Result<Sequence, Error> {
+        let event = decided?;
+        self.tell_of_cancel(&event);
+        self.emit(event, None);
+        Ok(self.state.sequence())
+    }
+
+    fn set_queue(&mut self, name: &QueueName, settings: QueueSettings) -> Result<QueueNo, Error> {
+        let mut events = Vec::new();
+        let queue = control::set_queue(&self.state, name, settings, &self.options.limits, &mut events)?;
+        for event in events {
+            self.emit(event, None);
+        }
+        self.workers.wake_takers(name);
+        Ok(queue)
+    }
+
+    fn purge(&mut self, name: &QueueName, what: Purge, limit: usize) -> Result<u64, Error> {
+        let queue = self.state.queues().find(name).ok_or_else(|| Refused::NoQueue(name.clone()))?;
+        let ids: Vec<JobId> = match what {
+            Purge::Dead => {
+                let dead = self.state.queue(queue).dead.iter().take(limit);
+                dead.map(|(_, slot)| self.state.jobs().at(*slot).id).collect()
+            }
+            Purge::Waiting => {
+                let waiting = self.index.waiting(&self.state, queue, limit);
+                waiting.into_iter().map(|slot| self.state.jobs().at(slot).id).collect()
+            }
+        };
+        let reason: Arc<str> = "purged".into();
+        let mut purged = 0;
+        for id in ids {
+            let event = match what {
+                Purge::Waiting => control::cancel(&self.state, id, reason.clone())?,
+                Purge::Dead => control::delete(&self.state, id, None)?,
+            };
+            self.emit(event, None);
+            purged += 1;
+        }
+        Ok(purged)
+    }
+
+    fn refuse(&mut self, command: Command, error: Error) {
+        match command {
+            Command::Submit(_, reply) => self.answer(reply, Err(error)),
+            Command::Cancel(_, _, reply) | Command::Retry(_, reply) | Command::Delete(_, reply) => {
+                self.answer(reply, Err(error));
+            }
+            Command::Purge(_, _, _, reply) => self.answer(reply, Err(error)),
+            Command::SetQueue(_, _, reply) => self.answer(reply, Err(error)),
+            Command::CommitCursor(_, _, reply) | Command::DropCursor(_, reply) => {
+                self.answer(reply, Err(error));
+            }
+            Command::Attach(_, reply) => self.answer(reply, Err(error)),
+            Command::Work(session, message) => self.refuse_work(session, message, &error),
+            Command::Detach(session, bye) => self.detach(session, bye),
+            Command::StopLeases(session, reply) => {
+                self.stop_leases(session);
+                self.answer(reply, Ok(()));
+            }
+            Command::ListWorkers(reply) => self.answer(reply, Err(error)),
+            Command::Drain(reply) => self.answer(reply, Err(error)),
+        }
+    }
+}
+
+/// About how many bytes of log a batch needs, on the high side.
+fn weight(batch: &Batch) -> usize {
+    let origin = match &batch.origin {
+        Origin::Anonymous => 0,
+        Origin::Key { key, .. } => key.len() + 64,
+        Origin::Producer { producer, .. } => producer.len() + 64,
+    };
+    origin + batch.jobs.iter().map(weight_of_job).sum::<usize>()
+}
+
+fn weight_of_job(job: &NewJob) -> usize {
+    let of_extra = |extra: &Extra| {
+        let labels: usize = extra.labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+        labels + extra.content_type.len() + extra.traceparent.len() + extra.tracestate.len() + 16
+    };
+    let extra = job.extra.as_deref().map_or(0, of_extra);
+    64 + 64 * usize::from(job.policy.is_some()) + extra + job.payload.0.len()
+}

@@ -1,0 +1,324 @@
+//! Workers and their leases: attaching, giving jobs to free slots, taking finishes, and ending the leases of those
+//! that went silent. [LEASE-1] [LEASE-2]
+
+use crate::engine::command::Ack;
+use crate::engine::command::Bye;
+use crate::engine::command::Error;
+use crate::engine::command::FinishRequest;
+use crate::engine::command::Grant;
+use crate::engine::command::Welcome;
+use crate::engine::command::WorkerMessage;
+use crate::engine::core::Core;
+use crate::engine::core::EVENTS_OF_TIME_MAX;
+use crate::engine::workers::Attach;
+use crate::engine::workers::LOCAL_PREFIX;
+use crate::engine::workers::Session;
+use crate::engine::workers::Unnamed;
+use crate::job::decide::claim;
+use crate::job::decide::finish;
+use crate::job::decide::finish::Finish;
+use crate::job::event::Event;
+use crate::job::event::Failure;
+use crate::job::event::FailureKind;
+use crate::job::id::LeaseToken;
+use crate::job::id::QueueNo;
+use crate::job::retry::Retryable;
+use crate::job::state::Stage;
+use crate::job::table::Slot;
+use crate::log::Log;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many leases one frame gives at most; the rest follows in the next.
+const GRANTS_MAX: usize = 10_000;
+
+impl<L: Log> Core<L> {
+    /// After a restart: leases of this server's own workers ended with its processes; the others run a full new period
+    /// from now: late, never early.
+    pub(in crate::engine::core) fn restore_leases(&mut self) {
+        let running: Vec<(Slot, Arc<str>)> = self
+            .state
+            .jobs()
+            .in_id_order()
+            .into_iter()
+            .filter_map(|slot| {
+                self.state.worker(self.state.jobs().at(slot)).map(|worker| (slot, worker.clone()))
+            })
+            .collect();
+        let deadline = self.now.tick.after(self.options.lease_period);
+        for (slot, worker) in running {
+            if worker.starts_with(LOCAL_PREFIX) {
+                self.fail_lost(slot, "the server that ran the job was stopped or restarted");
+            } else {
+                let number = self.workers.expect(&worker, self.now.tick, deadline);
+                self.workers.hold(number, slot);
+                self.watch_timeout(slot);
+            }
+        }
+    }
+
+    pub(in crate::engine::core) fn attach(&mut self, attach: Attach) -> Welcome {
+        let claimed = attach.held.clone();
+        let unnamed = attach.unnamed;
+        let session = self.workers.attach(attach, self.now.tick);
+        let number = self.workers.current(session).expect("the session just began");
+        let mut held = Vec::new();
+        let mut unknown = Vec::new();
+        for &slot in self.workers.held(number) {
+            let job = self.state.jobs().at(slot);
+            match job.stage {
+                Stage::Running { token, .. } if claimed.contains(&(job.id, token)) => {
+                    held.push((job.id, token))
+                }
+                Stage::Running { .. } | Stage::Waiting { .. } | Stage::Dead { .. } => unknown.push(slot),
+            }
+        }
+        if unnamed == Unnamed::Lost {
+            for slot in unknown {
+                self.fail_lost(slot, "its worker came back without the job");
+            }
+        }
+        Welcome { session, held, time: self.time() }
+    }
+
+    pub(in crate::engine::core) fn work(&mut self, session: Session, message: WorkerMessage) {
+        let Some(number) = self.workers.current(session) else {
+            // Its outlet was told that the session is over, or went with its link.
+            return;
+        };
+        self.workers.heard(number, self.now.tick);
+        for request in message.finishes {
+            let (id, token) = (request.holder.id, request.holder.token);
+            let outcome = self.finish(request);
+            self.workers.tell(number, |output| output.acks.push(Ack { id, token, outcome }));
+        }
+        for (holder, progress) in message.progress {
+            self.progress(holder, progress);
+        }
+        if message.free > 0 {
+            self.workers.add_free(number, message.free);
+        }
+    }
+
+    pub(in crate::engine::core) fn refuse_work(
+        &mut self,
+        session: Session,
+        message: WorkerMessage,
+        error: &Error,
+    ) {
+        let Some(number) = self.workers.current(session) else { return };
+        self.workers.heard(number, self.now.tick);
+        for FinishRequest { holder, .. } in message.finishes {
+            let ack = Ack { id: holder.id, token: holder.token, outcome: Err(error.clone()) };
+            self.workers.tell(number, |output| output.acks.push(ack));
+        }
+        self.workers.add_free(number, message.free);
+    }
+
+    fn finish(&mut self, request: FinishRequest) -> Result<(), Error> {
+        let mut events = Vec::with_capacity(1);
+        let (chance, now) = (self.chance.next_u32(), self.time());
+        let slot = finish::finish(&self.state, request.holder, request.finish, now, chance, &mut events)?;
+        self.emit_all(events, slot);
+        Ok(())
+    }
+
+    /// The first event is about the job in `slot`.
+    fn emit_all(&mut self, events: Vec<Event>, slot: Slot) {
+        for event in events {
+            self.emit(event, Some(slot));
+        }
+    }
+
+    pub(in crate::engine::core) fn detach(&mut self, session: Session, bye: Bye) {
+        let Some(number) = self.workers.current(session) else { return };
+        match bye {
+            Bye::Unsaid => {
+                let deadline = self.now.tick.after(self.options.reconnect_grace);
+                self.workers.detach(number, deadline);
+            }
+            Bye::Said => {
+                for slot in self.workers.held(number).to_vec() {
+                    self.release(slot, "its worker stopped");
+                }
+                self.workers.remove(number);
+            }
+        }
+    }
+
+    pub(in crate::engine::core) fn stop_leases(&mut self, session: Session) {
+        if let Some(number) = self.workers.current(session) {
+            self.workers.clear_free(number);
+        }
+    }
+
+    /// Ends the leases of workers that were silent for too long. What was received before is decided by now. [LEASE-2]
+    pub(in crate::engine::core) fn lapse_leases(&mut self) {
+        for number in self.workers.silent(self.now.tick, self.options.lease_period) {
+            let held: Vec<Slot> =
+                self.workers.held(number).iter().take(EVENTS_OF_TIME_MAX).copied().collect();
+            for slot in held {
+                self.tell_of_loss(slot);
+                self.fail_lost(slot, "nothing was heard of its worker any more: the lease lapsed");
+            }
+            if self.workers.held(number).is_empty() {
+                self.workers.remove(number);
+            }
+        }
+    }
+
+    fn fail_lost(&mut self, slot: Slot, why: &str) {
+        self.fail(slot, FailureKind::Lost, why);
+    }
+
+    /// Ends the attempt of the running job in `slot` without its worker. [RETRY-1]
+    pub(in crate::engine::core) fn fail(&mut self, slot: Slot, kind: FailureKind, why: &str) {
+        let failure = Failure { kind, message: why.into(), process: None };
+        let mut events = Vec::with_capacity(1);
+        let (chance, now) = (self.chance.next_u32(), self.time());
+        let job = self.state.jobs().at(slot);
+        finish::fail(&self.state, job, failure, Retryable::Yes, now, chance, &mut events);
+        self.emit_all(events, slot);
+    }
+
+    fn release(&mut self, slot: Slot, why: &str) {
+        let job = self.state.jobs().at(slot);
+        if let Stage::Running { token, .. } = job.stage {
+            let holder = finish::Holder { id: job.id, token, hint: Some(slot) };
+            let finish = Finish::Release { delay: Duration::ZERO, reason: why.into() };
+            self.finish(FinishRequest { holder, finish }).expect("the lease was just read from the state");
+        }
+    }
+
+    /// A running job is cancelled: its worker is to stop it.
+    pub(in crate::engine::core) fn tell_of_cancel(&mut self, event: &Event) {
+        if let Event::Cancelled { id, .. } = event
+            && let Some((slot, _)) = self.state.find(*id, None)
+        {
+            self.tell_of_loss(slot);
+        }
+    }
+
+    /// Tells the holder of the running job in `slot` to stop working on it.
+    pub(in crate::engine::core) fn tell_of_loss(&mut self, slot: Slot) {
+        let job = self.state.jobs().at(slot);
+        if let Stage::Running { token, .. } = job.stage
+            && let Some(number) = self.workers.holder(slot)
+        {
+            let id = job.id;
+            self.workers.tell(number, |output| output.cancels.push((id, token)));
+        }
+    }
+
+    /// The lease of the job in `slot` ends, whatever follows.
+    pub(in crate::engine::core) fn end_lease(&mut self, slot: Slot) {
+        self.workers.let_go(slot);
+        self.forget_progress(slot);
+        self.timeouts.forget(slot);
+    }
+
+    /// Gives ready jobs to free slots: workers of a queue take turns, queues of a worker take turns.
+    pub(in crate::engine::core) fn give_leases(&mut self) {
+        if self.draining || self.nearly_out() {
+            // They look again once leases are given again.
+            for queue in &self.draft.queues {
+                self.workers.wake_takers(&self.state.queue(*queue).name);
+            }
+            return;
+        }
+        let mut budget = GRANTS_MAX;
+        for number in self.workers.take_hungry() {
+            self.fill(number, &mut budget);
+        }
+        let touched: Vec<QueueNo> = self
+            .draft
+            .queues
+            .iter()
+            .filter(|queue| self.index.ready_queues().contains(queue))
+            .copied()
+            .collect();
+        for queue in touched {
+            self.spread(queue, &mut budget);
+        }
+        self.more_to_give = budget == 0;
+    }
+
+    /// Fills the free slots of one worker from its queues in turn.
+    fn fill(&mut self, number: u32, budget: &mut usize) {
+        let mut queues = self.ready_queues_of(number);
+        while self.workers.free(number) > 0 && !queues.is_empty() {
+            queues.retain(|queue| {
+                let more = *budget > 0 && self.workers.free(number) > 0 && self.give_one(*queue, number);
+                *budget = budget.saturating_sub(usize::from(more));
+                more
+            });
+        }
+        if *budget == 0 {
+            self.workers.add_free(number, 0);
+        }
+    }
+
+    fn ready_queues_of(&mut self, number: u32) -> Vec<QueueNo> {
+        let names = self.workers.queues(number);
+        let numbers = names.iter().filter_map(|name| self.state.queues().find(name));
+        numbers.filter(|queue| self.is_open(*queue)).collect()
+    }
+
+    fn is_open(&self, queue: QueueNo) -> bool {
+        self.index.ready_queues().contains(&queue) && !self.state.queue(queue).settings.paused
+    }
+
+    /// Gives the ready jobs of a queue to those of its workers that have free slots, in turn.
+    fn spread(&mut self, queue: QueueNo, budget: &mut usize) {
+        let name = self.state.queue_name(queue);
+        let takers = self.workers.takers(&name);
+        let mut refused = 0;
+        while refused < takers && *budget > 0 && self.is_open(queue) {
+            let Some(number) = self.workers.rotate_takers(&name) else { return };
+            if self.workers.free(number) > 0 && self.give_one(queue, number) {
+                refused = 0;
+                *budget -= 1;
+            } else {
+                refused += 1;
+            }
+        }
+        if *budget == 0 {
+            self.workers.wake_takers(&name);
+        }
+    }
+
+    /// Gives the next ready job of the queue to the worker; jobs found expired end on the way. Says whether there was one.
+    fn give_one(&mut self, queue: QueueNo, number: u32) -> bool {
+        if !self.is_open(queue) {
+            return false;
+        }
+        while let Some(slot) = self.index.first_ready(queue) {
+            let job = self.state.jobs().at(slot);
+            let event = claim::claim(job, self.workers.name(number), self.time())
+                .expect("the index holds waiting jobs only");
+            let started = matches!(event, Event::Started { .. });
+            self.emit(event, Some(slot));
+            if started {
+                self.grant(slot, number);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn grant(&mut self, slot: Slot, number: u32) {
+        let job = self.state.jobs().at(slot);
+        let grant = Grant {
+            id: job.id,
+            token: LeaseToken(self.state.sequence().0),
+            slot,
+            queue: job.queue,
+            attempt: job.attempt,
+            submitted_at: job.submitted_at,
+            timeout_ms: self.state.policy(job).timeout_ms,
+        };
+        self.workers.hold(number, slot);
+        self.workers.tell(number, |output| output.grants.push(grant));
+        self.watch_timeout(slot);
+    }
+}

@@ -1,0 +1,143 @@
+//! Publishing a synced frame: from here on readers see it. [ACK-1]
+
+use crate::engine::core::Core;
+use crate::engine::core::Draft;
+use crate::engine::core::Touched;
+use crate::engine::overlay::JobView;
+use crate::engine::view::Inner;
+use crate::engine::view::Published;
+use crate::engine::view::QueueView;
+use crate::engine::view::Seen;
+use crate::job::event::Event;
+use crate::job::id::Pointer;
+use crate::job::id::QueueNo;
+use crate::job::queue::Queue;
+use crate::job::state::JobState;
+use crate::job::state::State;
+use crate::log::Log;
+use crate::log::frame::Frame;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+impl Published {
+    /// The readers' form of a frame.
+    #[must_use]
+    pub fn of(frame: &Frame, events: Vec<Event>) -> Published {
+        Published {
+            position: frame.position,
+            first_sequence: frame.first_sequence,
+            updates: frame.updates,
+            time: frame.time,
+            events,
+            body_bytes: frame.body.len(),
+            encoded: [OnceLock::new(), OnceLock::new()],
+        }
+    }
+}
+
+impl<L: Log> Core<L> {
+    /// At start: queues, cursors, and every live job that the work tree cannot know the state of.
+    pub(in crate::engine::core) fn fill_view(&mut self) {
+        let state = &self.state;
+        let mut inner = self.view.write();
+        for (number, queue) in state.queues().iter() {
+            set_queue(&mut inner, number, queue);
+        }
+        inner.cursors.clone_from(state.cursors());
+        for (_, job) in state.jobs().iter() {
+            let view = JobView::restored(state, job);
+            if view.is_changed() {
+                inner.jobs.insert(job.id, view);
+            }
+        }
+    }
+
+    pub(in crate::engine::core) fn publish(&mut self, draft: Draft, frame: &Frame) {
+        let body_bytes = frame.body.len();
+        let mut inner = self.view.write();
+        for queue in &draft.queues {
+            set_queue(&mut inner, *queue, self.state.queue(*queue));
+        }
+        for touched in draft.touched {
+            show(&mut inner, &self.state, touched, frame, &draft.events);
+        }
+        set_cursors(&mut inner, &self.state, &draft.events);
+        notify(&inner, &draft.events);
+        let published = Arc::new(Published::of(frame, draft.events));
+        for frame in self.unpublished.drain(..).chain([published]) {
+            // A decoded event takes about as much again as its bytes in the log.
+            inner.frames_bytes += 2 * frame.body_bytes + 256;
+            inner.frames.push_back(frame);
+        }
+        while inner.frames_bytes > self.options.ring_bytes
+            && inner.frames.len() > 1
+            && let Some(oldest) = inner.frames.pop_front()
+        {
+            inner.frames_bytes -= 2 * oldest.body_bytes + 256;
+        }
+        inner.newest = frame.position;
+        drop(inner);
+        let sequence = self.state.sequence();
+        let seen = Seen { position: frame.position, sequence, time: frame.time, epoch: self.epoch };
+        self.view.announce(seen, body_bytes);
+    }
+}
+
+fn set_queue(inner: &mut Inner, number: QueueNo, queue: &Queue) {
+    let place = number.0 as usize;
+    match inner.queues.get_mut(place) {
+        Some(view) => {
+            view.counts = queue.counts;
+            if view.settings != queue.settings {
+                view.settings = queue.settings.clone();
+            }
+        }
+        // Queues are made in the order of their numbers, so a new one is always the next.
+        None => {
+            let (name, settings) = (queue.name.clone(), queue.settings.clone());
+            inner.queue_numbers.insert(name.clone(), number);
+            inner.queues.push(QueueView { name, settings, counts: queue.counts });
+        }
+    }
+}
+
+fn show(inner: &mut Inner, state: &State, touched: Touched, frame: &Frame, events: &[Event]) {
+    match touched {
+        Touched::Live { id, slot, sequence, index } => {
+            let Some(job) = state.jobs().get(slot).filter(|job| job.id == id) else { return };
+            let at = Pointer { position: frame.position, index };
+            let mut view = JobView::of(state, job, sequence, at, frame.time);
+            if let Some(Event::Progress { progress, .. }) = events.get(index as usize)
+                && view.state == JobState::Running
+            {
+                view.progress = Some(Box::new(progress.clone()));
+            }
+            inner.jobs.insert(id, view);
+        }
+        Touched::Gone(view) => {
+            inner.jobs.insert(view.id, *view);
+        }
+        Touched::Deleted { id, queue, sequence, index } => {
+            let at = Pointer { position: frame.position, index };
+            inner.jobs.insert(id, JobView::tombstone(id, queue, sequence, at, frame.time));
+        }
+    }
+}
+
+fn set_cursors(inner: &mut Inner, state: &State, events: &[Event]) {
+    let changed = |event: &Event| matches!(event, Event::CursorSet { .. } | Event::CursorDropped { .. });
+    if events.iter().any(changed) {
+        inner.cursors.clone_from(state.cursors());
+    }
+}
+
+fn notify(inner: &Inner, events: &[Event]) {
+    if inner.watched.is_empty() {
+        return;
+    }
+    for (id, _) in events.iter().filter_map(Event::job) {
+        if let Some(watched) = inner.watched.get(&id) {
+            watched.notify_waiters();
+        }
+    }
+}
