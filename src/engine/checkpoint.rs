@@ -1,0 +1,158 @@
+//! Checkpoints: the state at one position, made by merging the one before with the log since, never from live memory.
+//! So every checkpoint proves that the log gives the state, and takes memory only for the jobs it touches. [LOG-3]
+
+use crate::codec;
+use crate::engine::recover;
+use crate::engine::recover::apply_frame;
+use crate::engine::recover::each_frame;
+use crate::job::id::Epoch;
+use crate::job::id::JobId;
+use crate::job::id::Pointer;
+use crate::job::id::Position;
+use crate::job::saved;
+use crate::job::state::State;
+use crate::log;
+use crate::log::Archive;
+use crate::log::Floor;
+use crate::log::frame::Frame;
+use crate::log::frame::Hash;
+use serde::Deserialize;
+use serde::Serialize;
+use std::collections::HashSet;
+use std::io::Read;
+
+/// What a checkpoint says besides the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointHead {
+    /// Running hash of the log at its position: the next frame is chained on it.
+    pub hash: Hash,
+    /// Epoch of the newest frame it covers.
+    pub epoch: Epoch,
+}
+
+/// Why a checkpoint could not be made or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    /// The log does not give the state.
+    #[error(transparent)]
+    Recover(#[from] recover::Error),
+    /// A checkpoint holds something else than this release writes.
+    #[error("the checkpoint cannot be read")]
+    Codec(#[from] codec::Error),
+    /// A checkpoint could not be merged.
+    #[error("the checkpoint cannot be merged")]
+    Merge(#[from] saved::Error),
+}
+
+/// Reads the checkpoint at `at`.
+///
+/// # Errors
+/// [`Error`] if it is damaged.
+pub fn load<A: Archive>(archive: &A, at: Position) -> Result<(CheckpointHead, State), Error> {
+    let mut input = archive.checkpoint(at)?;
+    let head = read_head(&mut input)?;
+    Ok((head, State::load(&mut input)?))
+}
+
+/// Makes the checkpoint at `to` from the newest one and the log since, and stores it. Says how many bytes of log went
+/// into it.
+///
+/// # Errors
+/// [`Error`]; then nothing has changed.
+pub fn advance<A: Archive>(archive: &A, to: Position) -> Result<u64, Error> {
+    let newest = archive.checkpoints()?.first().copied();
+    let from = newest.unwrap_or_default().next();
+    let mut head = CheckpointHead { hash: Hash::ZERO, epoch: Epoch(0) };
+    let touched = touched(archive, from, to)?;
+    let mut state = match newest {
+        Some(at) => {
+            let mut input = archive.checkpoint(at)?;
+            head = read_head(&mut input)?;
+            State::load_where(&mut input, |id| touched.contains(&id))?
+        }
+        None => State::default(),
+    };
+    let mut log_bytes = 0;
+    each_frame(archive, from, to, |frame| {
+        if frame.previous != head.hash {
+            return Err(recover::Error::Broken { position: frame.position });
+        }
+        head = CheckpointHead { hash: frame.hash(), epoch: frame.epoch };
+        log_bytes += (frame.body.len() + Frame::HEADER_BYTES) as u64;
+        apply_frame(&mut state, frame)
+    })?;
+    store(archive, to, newest, head, &state, &touched)?;
+    Ok(log_bytes)
+}
+
+fn store<A: Archive>(
+    archive: &A,
+    to: Position,
+    newest: Option<Position>,
+    head: CheckpointHead,
+    state: &State,
+    touched: &HashSet<JobId>,
+) -> Result<(), Error> {
+    let mut failed = None;
+    let stored = archive.put_checkpoint(to, &mut |out| {
+        codec::write(&head, out)?;
+        let Some(newest) = newest else { return state.save(out) };
+        let merged = archive.checkpoint(newest).map_err(Error::from).and_then(|mut input| {
+            read_head(&mut input)?;
+            Ok(state.save_merged(&mut input, touched, out)?)
+        });
+        merged.map_err(|error| {
+            // Disk space is for the log to judge; anything else is ours to tell.
+            if let Error::Merge(saved::Error::Io(error)) = error {
+                error
+            } else {
+                let text = error.to_string();
+                failed = Some(error);
+                std::io::Error::other(text)
+            }
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(stored?),
+    }
+}
+
+/// Jobs that the log between `from` and `to` says something about.
+fn touched<A: Archive>(archive: &A, from: Position, to: Position) -> Result<HashSet<JobId>, Error> {
+    let mut touched = HashSet::new();
+    each_frame(archive, from, to, |frame| {
+        let position = frame.position;
+        let events = frame.events().map_err(|source| recover::Error::Frame { position, source })?;
+        touched.extend(events.iter().filter_map(|event| event.job().map(|(id, _)| id)));
+        Ok(())
+    })?;
+    Ok(touched)
+}
+
+/// Lets go of log below `before`, carrying what the jobs live at the older of the two checkpoints still need. `before` is
+/// cut to that checkpoint: the log since must stay, in case the newer one turns out damaged.
+///
+/// # Errors
+/// [`Error`]; then nothing was let go.
+pub fn trim<A: Archive>(archive: &A, before: Position) -> Result<Floor, Error> {
+    let Some(&older) = archive.checkpoints()?.get(1) else { return Ok(archive.floor()) };
+    let before = before.min(older.next());
+    if before <= archive.floor().position {
+        return Ok(archive.floor());
+    }
+    let mut input = archive.checkpoint(older)?;
+    read_head(&mut input)?;
+    let mut live: Vec<Pointer> = Vec::new();
+    saved::each_job(&mut input, |job| live.extend(job.carried().filter(|at| at.position < before)))?;
+    live.sort_unstable();
+    Ok(archive.trim(before, &mut live.into_iter())?)
+}
+
+fn read_head(input: &mut dyn Read) -> Result<CheckpointHead, codec::Error> {
+    codec::read(input)
+}
