@@ -8,3 +8,4 @@ pub mod job;
 pub mod log;
 pub mod proto;
 pub mod shutdown;
+pub mod work;
