@@ -60,6 +60,12 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         }
     }
 
+    /// How many values are held.
+    #[cfg(test)]
+    pub(in crate::job) fn len(&self) -> usize {
+        self.index.len()
+    }
+
     /// The value.
     ///
     /// # Panics
@@ -87,7 +93,7 @@ mod tests {
         assert_eq!(table.hold(&"c".to_owned()), first, "the place is used again");
         assert_eq!(table.get(first), "c");
         assert_eq!(table.get(other), "b");
-        assert_eq!(table.index.len(), 2);
+        assert_eq!(table.len(), 2);
     }
 
     #[test]
@@ -98,7 +104,7 @@ mod tests {
             assert_eq!(table.get(held), &7);
             table.drop_hold(held);
         }
-        assert!(table.index.is_empty());
+        assert_eq!(table.len(), 0);
         assert_eq!(table.values.len(), 1);
     }
 }

@@ -33,6 +33,7 @@ use crate::job::spec::QueueSettings;
 use crate::job::table::Slot;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 const QUEUES: [&str; 3] = ["a", "b", "c"];
@@ -297,6 +298,7 @@ impl Run {
             }
         }
         self.compare();
+        self.compare_shared();
     }
 
     fn compare(&self) {
@@ -320,6 +322,18 @@ impl Run {
             });
             assert_eq!(life, known.life, "job {id}");
         }
+    }
+
+    /// Policies and worker names are kept as long as a job has them, and no longer. [MEM-1]
+    fn compare_shared(&self) {
+        let state = &self.journal.state;
+        let jobs = || state.jobs().iter().map(|(_, job)| job);
+        let workers: HashSet<&str> = jobs().filter_map(|job| state.worker(job)).map(|name| &**name).collect();
+        assert_eq!(state.workers.len(), workers.len());
+        let with_policy = jobs().filter(|job| job.policy.is_some());
+        let policies: HashSet<Policy> =
+            with_policy.map(|job| Policy { expires: None, ..state.policy(job) }).collect();
+        assert_eq!(state.policies.len(), policies.len());
     }
 
     fn submit(&mut self, queues: &[usize], expires_in_ms: Option<u64>, timed_out_max: Option<u16>) {

@@ -94,7 +94,10 @@ fn an_operators_retry_opens_a_generation_with_fresh_budgets() {
     let mut journal = Journal::new();
     let id = journal.one(Policy { expires: Some(Timestamp(1_500_000)), ..policy() });
     for generation in 1..4 {
-        assert_eq!(attempts_until_dead(&mut journal, id, FailureKind::Crashed), 3);
+        for kind in KINDS {
+            assert!(!journal.attempt(id, kind, Retryable::Yes), "{kind:?}");
+        }
+        assert_eq!(attempts_until_dead(&mut journal, id, FailureKind::Crashed), 2);
         let revived = retry(&journal.state, id).unwrap();
         assert!(matches!(revived, Event::Retried { generation: found, .. } if found == generation));
         journal.append(&[revived]);
@@ -104,7 +107,8 @@ fn an_operators_retry_opens_a_generation_with_fresh_budgets() {
             (job.failed, job.crashed, job.timed_out, job.lost, job.generation),
             (0, 0, 0, 0, generation)
         );
-        assert_eq!(job.attempt, 3 * u32::from(generation), "attempts are counted over all generations");
+        assert_eq!(journal.state.policy(job).expires, None, "it was started in time once");
+        assert_eq!(job.attempt, 6 * u32::from(generation), "attempts are counted over all generations");
     }
 }
 
@@ -122,4 +126,5 @@ fn a_failed_attempt_waits_longer_each_time_and_a_lost_one_not_at_all() {
     assert_eq!(wait(FailureKind::Lost), None);
     assert_eq!(wait(FailureKind::Crashed), Some(Duration::from_secs(2)));
     assert_eq!(wait(FailureKind::TimedOut), Some(Duration::from_secs(4)));
+    assert_eq!(wait(FailureKind::Failed), Some(Duration::from_secs(8)));
 }
