@@ -1,5 +1,6 @@
 //! The gRPC edge: the listener, its limits, and the one place each that knows statuses and conversions.
 
+pub mod convert;
 pub mod limits;
 pub mod listener;
 pub mod status;

@@ -151,3 +151,29 @@ pub struct NewJob {
     /// What is to be worked on.
     pub payload: Payload,
 }
+
+/// A change of some settings of a queue; `None` leaves one as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueChange {
+    /// Whether claims get nothing from it.
+    pub paused: Option<bool>,
+    /// How many jobs may wait in it; the inner `None` takes the limit away.
+    pub max_pending: Option<Option<u64>>,
+    /// How many dead jobs are kept in it.
+    pub dead_max: Option<u32>,
+    /// How long finished jobs are kept; the inner `None` is as long as the log.
+    pub retention_ms: Option<Option<u64>>,
+}
+
+impl QueueChange {
+    /// The settings after the change.
+    #[must_use]
+    pub fn of(self, before: &QueueSettings) -> QueueSettings {
+        QueueSettings {
+            paused: self.paused.unwrap_or(before.paused),
+            max_pending: self.max_pending.unwrap_or(before.max_pending),
+            dead_max: self.dead_max.unwrap_or(before.dead_max),
+            retention_ms: self.retention_ms.unwrap_or(before.retention_ms),
+        }
+    }
+}
