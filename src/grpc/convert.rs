@@ -3,6 +3,7 @@
 
 pub mod failure;
 pub mod finish;
+pub mod lease;
 pub mod names;
 pub mod queue;
 pub mod spec;
