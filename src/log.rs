@@ -139,6 +139,10 @@ pub trait Archive: Clone + Send + Sync + 'static {
     /// [`Error::Forgotten`] if the event was trimmed and not carried.
     fn event(&self, at: Pointer) -> Result<Event, Error>;
 
+    /// The position below which the log may go so that about `bytes` of it stay, in the units the log stores it in: never
+    /// less stays. The floor if all of it must stay.
+    fn keeping(&self, bytes: u64) -> Position;
+
     /// Lets go of frames below `before`, in the units the log stores them in (so possibly fewer, never more), after the
     /// events at `live` (ascending) are safe in a durable place where [`Archive::event`] finds them. `live` names every
     /// event below `before` that must stay; what earlier trims carried and `live` does not name is let go.

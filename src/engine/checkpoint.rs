@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::io::Read;
+use std::io::Write;
 
 /// What a checkpoint says besides the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,33 @@ pub struct CheckpointHead {
     pub hash: Hash,
     /// Epoch of the newest frame it covers.
     pub epoch: Epoch,
+}
+
+/// A checkpoint that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Bytes of log that went into it.
+    pub log_bytes: u64,
+    /// Its own size.
+    pub bytes: u64,
+}
+
+/// Counts what is written.
+struct Counting<'a> {
+    out: &'a mut dyn Write,
+    bytes: &'a mut u64,
+}
+
+impl Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        *self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Why a checkpoint could not be made or read.
@@ -58,12 +86,11 @@ pub fn load<A: Archive>(archive: &A, at: Position) -> Result<(CheckpointHead, St
     Ok((head, State::load(&mut input)?))
 }
 
-/// Makes the checkpoint at `to` from the newest one and the log since, and stores it. Says how many bytes of log went
-/// into it.
+/// Makes the checkpoint at `to` from the newest one and the log since, and stores it.
 ///
 /// # Errors
 /// [`Error`]; then nothing has changed.
-pub fn advance<A: Archive>(archive: &A, to: Position) -> Result<u64, Error> {
+pub fn advance<A: Archive>(archive: &A, to: Position) -> Result<Made, Error> {
     let newest = archive.checkpoints()?.first().copied();
     let from = newest.unwrap_or_default().next();
     let mut head = CheckpointHead { hash: Hash::ZERO, epoch: Epoch(0) };
@@ -85,8 +112,8 @@ pub fn advance<A: Archive>(archive: &A, to: Position) -> Result<u64, Error> {
         log_bytes += (frame.body.len() + Frame::HEADER_BYTES) as u64;
         apply_frame(&mut state, frame)
     })?;
-    store(archive, to, newest, head, &state, &touched)?;
-    Ok(log_bytes)
+    let bytes = store(archive, to, newest, head, &state, &touched)?;
+    Ok(Made { log_bytes, bytes })
 }
 
 fn store<A: Archive>(
@@ -96,9 +123,12 @@ fn store<A: Archive>(
     head: CheckpointHead,
     state: &State,
     touched: &HashSet<JobId>,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let mut failed = None;
+    let mut bytes = 0;
     let stored = archive.put_checkpoint(to, &mut |out| {
+        let mut out = Counting { out, bytes: &mut bytes };
+        let out: &mut dyn Write = &mut out;
         codec::write(&head, out)?;
         let Some(newest) = newest else { return state.save(out) };
         let merged = archive.checkpoint(newest).map_err(Error::from).and_then(|mut input| {
@@ -118,7 +148,7 @@ fn store<A: Archive>(
     });
     match failed {
         Some(error) => Err(error),
-        None => Ok(stored?),
+        None => Ok(stored.map(|()| bytes)?),
     }
 }
 
@@ -153,6 +183,10 @@ pub fn trim<A: Archive>(archive: &A, before: Position) -> Result<Floor, Error> {
     Ok(archive.trim(before, &mut live.into_iter())?)
 }
 
-fn read_head(input: &mut dyn Read) -> Result<CheckpointHead, codec::Error> {
+/// Reads what a checkpoint says before the state begins.
+///
+/// # Errors
+/// If it is not what this release writes.
+pub(in crate::engine) fn read_head(input: &mut dyn Read) -> Result<CheckpointHead, codec::Error> {
     codec::read(input)
 }

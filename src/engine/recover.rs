@@ -69,6 +69,8 @@ pub struct Recovered {
     pub checkpoint: Position,
     /// How many frames were applied on top.
     pub frames: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
     /// Checkpoints that were damaged and passed over.
     pub damaged: Vec<String>,
 }
@@ -100,16 +102,17 @@ fn replay<A: Archive>(
     if floor > checkpoint.next() {
         return Err(Error::Gap { floor, checkpoint });
     }
-    let mut frames = 0;
+    let (mut frames, mut bytes) = (0, 0);
     each_frame(archive, checkpoint.next(), archive.durable(), |frame| {
         if frame.previous != hash {
             return Err(Error::Broken { position: frame.position });
         }
         hash = frame.hash();
         frames += 1;
+        bytes += (frame.body.len() + Frame::HEADER_BYTES) as u64;
         apply_frame(&mut state, frame)
     })?;
-    Ok(Recovered { state, checkpoint, frames, damaged })
+    Ok(Recovered { state, checkpoint, frames, bytes, damaged })
 }
 
 /// Reads the durable frames from `from` up to and including `to`, in order.

@@ -2,6 +2,7 @@
 //! for. One structure serves as ring, cache and overlay; readers never look at the deciding state. [ACK-1]
 
 use crate::clock::Timestamp;
+use crate::engine::bell::Bell;
 use crate::engine::overlay::JobView;
 use crate::job::event::Event;
 use crate::job::id::Epoch;
@@ -42,6 +43,8 @@ pub struct Published {
     pub events: Vec<Event>,
     /// Bytes of its body in the log.
     pub body_bytes: usize,
+    /// Bytes of log published since the start up to and including this frame; 0 for one read back from the log.
+    pub published_bytes: u64,
     /// Its updates as the service encodes them for readers: made by the first reader, shared by all. One slot with
     /// payloads and results, one without.
     pub encoded: [OnceLock<Encoded>; 2],
@@ -122,9 +125,11 @@ pub struct View {
     inner: RwLock<Inner>,
     seen: watch::Sender<Seen>,
     health: watch::Sender<Health>,
-    /// Bytes of log ever published and ever applied to the work tree: their difference is its lag.
+    /// Bytes of log published since the start, and of those applied to a work tree: their difference is its lag.
     published_bytes: AtomicU64,
     applied_bytes: AtomicU64,
+    applied: watch::Sender<Position>,
+    bell: Arc<Bell>,
 }
 
 impl View {
@@ -137,6 +142,8 @@ impl View {
             health: watch::Sender::new(Health::Serving),
             published_bytes: AtomicU64::new(0),
             applied_bytes: AtomicU64::new(0),
+            applied: watch::Sender::new(Position(0)),
+            bell: Arc::default(),
         }
     }
 
@@ -264,6 +271,12 @@ impl View {
         self.published_bytes.load(Ordering::Relaxed).saturating_sub(applied)
     }
 
+    /// A receiver that is told how far the work tree is.
+    #[must_use]
+    pub fn follow_applied(&self) -> watch::Receiver<Position> {
+        self.applied.subscribe()
+    }
+
     pub(in crate::engine) fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().expect("no holder of the view's lock panics")
     }
@@ -272,14 +285,18 @@ impl View {
         self.inner.write().expect("no holder of the view's lock panics")
     }
 
-    pub(in crate::engine) fn announce(&self, seen: Seen, body_bytes: usize) {
-        self.published_bytes.fetch_add(body_bytes as u64, Ordering::Relaxed);
+    pub(in crate::engine) fn announce(&self, seen: Seen, published_bytes: u64) {
+        self.published_bytes.store(published_bytes, Ordering::Relaxed);
         self.seen.send_replace(seen);
+        self.bell.ring(seen.position.0);
+    }
+
+    pub(in crate::engine) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
     /// The work tree answers for everything up to `position` now: what the overlay kept for it goes.
     pub(in crate::engine) fn applied(&self, frames: &[Arc<Published>]) {
-        let bytes: usize = frames.iter().map(|frame| frame.body_bytes).sum();
         let Some(newest) = frames.last() else { return };
         let mut inner = self.write();
         for (id, _) in frames.iter().flat_map(|frame| &frame.events).filter_map(Event::job) {
@@ -288,11 +305,13 @@ impl View {
             }
         }
         drop(inner);
-        self.applied_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.applied_bytes.fetch_max(newest.published_bytes, Ordering::Relaxed);
+        self.applied.send_replace(newest.position);
     }
 
-    pub(in crate::engine) fn published_before_start(&self, bytes: u64) {
-        self.published_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Bytes of log published since the start.
+    pub(in crate::engine) fn published_bytes(&self) -> u64 {
+        self.published_bytes.load(Ordering::Relaxed)
     }
 }
 

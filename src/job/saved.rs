@@ -91,6 +91,51 @@ pub struct SavedJob {
 }
 
 impl SavedJob {
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// Its queue.
+    #[must_use]
+    pub fn queue(&self) -> QueueNo {
+        self.queue
+    }
+
+    /// Its `submitted` update: sequence and place.
+    #[must_use]
+    pub fn submitted(&self) -> (Sequence, Pointer) {
+        (self.submitted, self.submitted_at)
+    }
+
+    /// Its `dead` update, if it is dead: sequence and place. Its last failure is its death.
+    #[must_use]
+    pub fn died(&self) -> Option<(Sequence, Pointer)> {
+        match self.stage {
+            SavedStage::Dead { sequence } => self.failures.last().map(|at| (sequence, *at)),
+            SavedStage::Waiting { .. } | SavedStage::Running { .. } => None,
+        }
+    }
+
+    /// Attempts started so far.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// How often an operator gave it a new life.
+    #[must_use]
+    pub fn generation(&self) -> u16 {
+        self.generation
+    }
+
+    /// Length of its payload.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u32 {
+        self.payload_bytes
+    }
+
     /// Pointers to the events that must be carried while the job lives.
     pub fn carried(&self) -> impl Iterator<Item = Pointer> {
         std::iter::once(self.submitted_at).chain(self.failures.iter().copied())

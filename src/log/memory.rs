@@ -315,6 +315,19 @@ impl Archive for MemoryArchive {
         self.disk.lock().event(at)
     }
 
+    fn keeping(&self, bytes: u64) -> Position {
+        let platter = self.disk.lock();
+        let mut kept = 0;
+        let newest_first = platter.frames.iter().rev();
+        let enough = newest_first.take_while(|frame| {
+            let more = kept < bytes;
+            kept += u64::from(frame.body_bytes());
+            more
+        });
+        let stays = enough.count() as u64;
+        Position(platter.first.position.0 + (platter.frames.len() as u64 - stays))
+    }
+
     fn trim(&self, before: Position, live: &mut dyn Iterator<Item = Pointer>) -> Result<Floor, Error> {
         let mut platter = self.disk.lock();
         let limit = before.min(platter.durable).0.saturating_sub(1);

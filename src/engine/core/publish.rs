@@ -30,6 +30,7 @@ impl Published {
             time: frame.time,
             events,
             body_bytes: frame.body.len(),
+            published_bytes: 0,
             encoded: [OnceLock::new(), OnceLock::new()],
         }
     }
@@ -53,7 +54,7 @@ impl<L: Log> Core<L> {
     }
 
     pub(in crate::engine::core) fn publish(&mut self, draft: Draft, frame: &Frame) {
-        let body_bytes = frame.body.len();
+        let published_bytes = self.view.published_bytes() + frame.body.len() as u64;
         let mut inner = self.view.write();
         for queue in &draft.queues {
             set_queue(&mut inner, *queue, self.state.queue(*queue));
@@ -63,7 +64,7 @@ impl<L: Log> Core<L> {
         }
         set_cursors(&mut inner, &self.state, &draft.events);
         notify(&inner, &draft.events);
-        let published = Arc::new(Published::of(frame, draft.events));
+        let published = Arc::new(Published { published_bytes, ..Published::of(frame, draft.events) });
         for frame in self.unpublished.drain(..).chain([published]) {
             // A decoded event takes about as much again as its bytes in the log.
             inner.frames_bytes += 2 * frame.body_bytes + 256;
@@ -79,7 +80,7 @@ impl<L: Log> Core<L> {
         drop(inner);
         let sequence = self.state.sequence();
         let seen = Seen { position: frame.position, sequence, time: frame.time, epoch: self.epoch };
-        self.view.announce(seen, body_bytes);
+        self.view.announce(seen, published_bytes);
     }
 }
 

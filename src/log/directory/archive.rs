@@ -256,6 +256,14 @@ impl Archive for DirectoryArchive {
         })
     }
 
+    fn keeping(&self, bytes: u64) -> Position {
+        let retained = self.shared.retained.read().expect(NO_PANIC);
+        let whole = bytes.div_ceil(self.shared.space.segment_bytes());
+        let stay = usize::try_from(whole).unwrap_or(usize::MAX).saturating_add(1);
+        let first_kept = retained.segments.len().saturating_sub(stay);
+        retained.segments.get(first_kept).map_or(retained.floor().position, |segment| segment.first.position)
+    }
+
     fn trim(&self, before: Position, live: &mut dyn Iterator<Item = Pointer>) -> Result<Floor, Error> {
         trim::trim(self, before, live)
     }

@@ -77,6 +77,11 @@ impl Space {
         Space { layout, store, options, stock, changed: Condvar::new(), gate: Mutex::new(()) }
     }
 
+    /// Size of new segments.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.options.segment_bytes
+    }
+
     /// Takes the next segment; waits for one that is being prepared, but not for a disk that is full.
     pub(crate) fn take(&self) -> Option<Reader> {
         let mut stock = self.lock();

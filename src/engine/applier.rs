@@ -1,0 +1,204 @@
+//! Drives the work tree behind the writer, and watches over it: a tree that errs, panics or hangs is abandoned and
+//! rebuilt from the log. Nothing waits for it but reads of what has left memory.
+
+use crate::clock::Clock;
+use crate::engine::bell::Bell;
+use crate::engine::bell::Woken;
+use crate::engine::checkpoint;
+use crate::engine::recover::READ_BYTES;
+use crate::engine::view::Published;
+use crate::engine::view::View;
+use crate::job::id::Position;
+use crate::job::saved;
+use crate::job::saved::SavedJob;
+use crate::log::Archive;
+use crate::work;
+use crate::work::AppliedFrame;
+use crate::work::Applier;
+use crate::work::Mark;
+use crate::work::Record;
+use crate::work::Span;
+use crate::work::State;
+use crate::work::Tended;
+use crate::work::WorkTree;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+/// Frames that one batch takes at most; a batch is what is there.
+const FRAMES_MAX: usize = 1_024;
+/// How long frames collect before the next batch: short, so that a trickle shows at once; the buffer makes it cheap.
+const COLLECT: Duration = Duration::from_millis(50);
+/// How long an idle tree waits for frames before it is tended again.
+const TEND_EVERY: Duration = Duration::from_secs(20);
+/// One call of sled that takes longer than this twice over hangs.
+const HANG: Duration = Duration::from_secs(10);
+/// How long to wait before a broken tree is rebuilt: it may be the disk.
+const REBUILD_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a round of driving the tree ended.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Work(#[from] work::Error),
+    #[error(transparent)]
+    Log(#[from] crate::log::Error),
+    #[error("a frame cannot be read")]
+    Frame(#[from] crate::codec::Error),
+    #[error("a checkpoint cannot be read")]
+    Checkpoint(#[from] checkpoint::Error),
+    #[error("the thread that drives it panicked")]
+    Panicked,
+    #[error("one call of sled has taken over {} s", 2 * HANG.as_secs())]
+    Hangs,
+}
+
+/// What a driver needs.
+#[derive(Debug)]
+pub(in crate::engine) struct Driving<A> {
+    pub(in crate::engine) view: Arc<View>,
+    pub(in crate::engine) archive: A,
+    pub(in crate::engine) tree: Arc<WorkTree>,
+    pub(in crate::engine) bell: Arc<Bell>,
+    pub(in crate::engine) clock: Clock,
+}
+
+impl<A: Archive> Driving<A> {
+    /// Drives the tree until the bell says stop, then closes it. Whatever fails is logged and mended by rebuilding.
+    pub(in crate::engine) fn supervise(self) {
+        let this = Arc::new(self);
+        let mut reason: Option<String> = None;
+        loop {
+            let opened = match &reason {
+                None => this.tree.open(this.span()),
+                Some(reason) => this.tree.rebuild(this.span(), reason),
+            };
+            let ended = match opened {
+                Ok(opened) => this.clone().watch(opened),
+                Err(error) => Err(Failed::Work(error)),
+            };
+            let Err(failed) = ended else { return };
+            tracing::error!(error = %failed, "the work tree is abandoned and rebuilt from the log; no job is affected");
+            reason = Some(failed.to_string());
+            if this.bell.pause(REBUILD_AFTER) == Woken::Stop {
+                return;
+            }
+        }
+    }
+
+    fn span(&self) -> Span {
+        Span { head: self.archive.durable(), floor: self.archive.floor().position }
+    }
+
+    /// Runs the driver on a thread of its own, and gives it up if it hangs.
+    fn watch(self: Arc<Self>, opened: work::Opened) -> Result<(), Failed> {
+        if let Some(why) = &opened.rebuilt {
+            tracing::info!(why, from = opened.resume_from.0, "the work tree is built from the log");
+        }
+        let pulse = opened.applier.pulse();
+        let (done, ended) = mpsc::channel();
+        let driver = self.clone();
+        let thread = std::thread::Builder::new().name("applier".to_owned()).spawn(move || {
+            let result = driver.drive(opened.applier, opened.resume_from);
+            // The watcher may have given this thread up.
+            let _ = done.send(result);
+        });
+        let thread = thread.map_err(|error| Failed::Work(work::Error::Broken(error.to_string())))?;
+        let mut before = pulse.reading();
+        loop {
+            match ended.recv_timeout(HANG) {
+                Ok(result) => {
+                    return thread.join().map_err(|_panic| Failed::Panicked).and(result);
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(Failed::Panicked),
+                Err(RecvTimeoutError::Timeout) => {
+                    let now = pulse.reading();
+                    if now.busy && now == before {
+                        // The thread cannot be stopped; it notices that its tree was abandoned and ends.
+                        return Err(Failed::Hangs);
+                    }
+                    before = now;
+                }
+            }
+        }
+    }
+
+    fn drive(&self, mut applier: Applier, resume_from: Position) -> Result<(), Failed> {
+        if applier.wants_seed() {
+            applier.seed(self.seeds(resume_from)?)?;
+        }
+        let mut next = resume_from;
+        loop {
+            let frames = self.frames(next)?;
+            let Some(last) = frames.last() else {
+                let tended = applier.tend(self.clock.now().tick)?;
+                let patience = if tended == Tended::More { Duration::ZERO } else { TEND_EVERY };
+                let newest = || self.view.seen().position.0;
+                if self.bell.wait_above(next.0 - 1, newest, patience) == Woken::Stop {
+                    return Ok(applier.close()?);
+                }
+                continue;
+            };
+            next = last.position.next();
+            let batch: Vec<AppliedFrame<'_>> = frames.iter().map(|frame| applied(frame)).collect();
+            applier.apply(&batch, self.clock.now().tick)?;
+            self.view.applied(&frames);
+            if self.view.seen().position >= next {
+                continue;
+            }
+            self.bell.pause(COLLECT);
+        }
+    }
+
+    /// The next frames, from memory or from the log.
+    fn frames(&self, from: Position) -> Result<Vec<Arc<Published>>, Failed> {
+        if let Some(frames) = self.view.frames(from, FRAMES_MAX) {
+            return Ok(frames);
+        }
+        let frames = self.archive.read(from, READ_BYTES)?;
+        let seen = self.view.seen().position;
+        let published = frames.iter().take_while(|frame| frame.position <= seen);
+        published.map(|frame| Ok(Arc::new(Published::of(frame, frame.events()?)))).collect()
+    }
+
+    /// Live and dead jobs whose submission the log before `from` told of, from the newest checkpoint: where there is
+    /// none, nothing was ever trimmed.
+    fn seeds(&self, from: Position) -> Result<Vec<Record>, Failed> {
+        let Some(newest) = self.archive.checkpoints()?.first().copied() else { return Ok(Vec::new()) };
+        let mut input = self.archive.checkpoint(newest)?;
+        checkpoint::read_head(&mut input)?;
+        let mut seeds = Vec::new();
+        saved::each_job(&mut input, |job| {
+            if job.submitted().1.position < from {
+                seeds.push(seed(&job));
+            }
+        })?;
+        Ok(seeds)
+    }
+}
+
+fn seed(job: &SavedJob) -> Record {
+    let mark = |(sequence, at)| Mark { at, sequence };
+    let submitted = mark(job.submitted());
+    Record {
+        id: job.id(),
+        queue: job.queue(),
+        state: if job.died().is_some() { State::Dead } else { State::Live },
+        attempts: if job.died().is_some() { u8::try_from(job.attempt()).unwrap_or(u8::MAX) } else { 0 },
+        generation: job.generation(),
+        payload_bytes: job.payload_bytes(),
+        submitted: Some(submitted),
+        last: job.died().map_or(submitted, mark),
+        since: crate::clock::Timestamp(0),
+    }
+}
+
+fn applied(frame: &Published) -> AppliedFrame<'_> {
+    AppliedFrame {
+        position: frame.position,
+        time: frame.time,
+        first_sequence: frame.first_sequence,
+        events: &frame.events,
+    }
+}

@@ -1,0 +1,123 @@
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::engine::Keeping;
+use crate::engine::Parts;
+use crate::engine::command::Command;
+use crate::engine::command::FinishRequest;
+use crate::engine::command::WorkerMessage;
+use crate::engine::core::Options;
+use crate::engine::workers::Attach;
+use crate::engine::workers::Liveness;
+use crate::engine::workers::Unnamed;
+use crate::job::decide::finish::Finish;
+use crate::job::decide::finish::Holder;
+use crate::job::decide::submit::Batch;
+use crate::job::decide::submit::Origin;
+use crate::job::id::JobId;
+use crate::job::spec::NewJob;
+use crate::job::spec::Payload;
+use crate::log::Archive;
+use crate::log::Log;
+use crate::log::directory::Directory;
+use crate::log::directory::DirectoryOptions;
+use crate::work;
+use crate::work::Place;
+use crate::work::WorkTree;
+use std::path::Path;
+
+fn start(dir: &Path) -> Engine {
+    let options =
+        DirectoryOptions { segment_bytes: 1 << 20, reserve_bytes: 0, ..DirectoryOptions::default() };
+    let log = Directory::open(dir, options).unwrap().log;
+    let place =
+        Place { dir: dir.join("work"), store: log.archive().store_id(), boot: work::boot_id().unwrap() };
+    let parts = Parts {
+        tree: WorkTree::new(place, work::Options::default()),
+        options: Options::default(),
+        keeping: Keeping { checkpoint_bytes: 64 << 10, retention_bytes: 1 << 20 },
+        clock: Clock::system(),
+    };
+    Engine::start(log, parts).unwrap()
+}
+
+fn job(payload: usize) -> NewJob {
+    NewJob {
+        queue: "q".parse().unwrap(),
+        priority: 0,
+        run_at: crate::clock::Timestamp(0),
+        policy: None,
+        extra: None,
+        payload: Payload(vec![7; payload].into()),
+    }
+}
+
+/// Submits `count` jobs and completes them all with a worker of 64 slots; the ids in order.
+async fn run_jobs(engine: &Engine, count: usize) -> Vec<JobId> {
+    let handle = engine.handle();
+    let (outlet, mut output) = tokio::sync::mpsc::unbounded_channel();
+    let attach = Attach {
+        name: "worker".into(),
+        queues: vec!["q".parse().unwrap()],
+        free: 64,
+        held: Vec::new(),
+        outlet,
+        liveness: Liveness::Signs,
+        unnamed: Unnamed::Lost,
+    };
+    let welcome = handle.call(0, |reply| Command::Attach(attach, reply)).await.unwrap();
+    let mut ids = Vec::new();
+    for chunk in (0..count).collect::<Vec<_>>().chunks(100) {
+        let batch = Batch { jobs: vec![job(100); chunk.len()], origin: Origin::Anonymous };
+        let accepted = handle.call(chunk.len() * 200, |reply| Command::Submit(batch, reply)).await.unwrap();
+        ids.extend(
+            accepted.ranges.iter().flat_map(|range| (0..range.jobs).map(|step| range.first.plus(step))),
+        );
+    }
+    let mut finished = 0;
+    while finished < count {
+        let output = output.recv().await.unwrap();
+        finished += output.acks.iter().filter(|ack| ack.outcome.is_ok()).count();
+        let finishes: Vec<FinishRequest> = output
+            .grants
+            .iter()
+            .map(|grant| FinishRequest {
+                holder: Holder { id: grant.id, token: grant.token, hint: Some(grant.slot) },
+                finish: Finish::Complete {
+                    result: Payload(vec![9; 100].into()),
+                    content_type: "".into(),
+                    usage: None,
+                },
+            })
+            .collect();
+        let free = u32::try_from(finishes.len()).unwrap();
+        let message = WorkerMessage { finishes, free, ..WorkerMessage::default() };
+        handle.send(0, Command::Work(welcome.session, message)).await.unwrap();
+    }
+    ids
+}
+
+#[tokio::test]
+async fn finished_jobs_are_found_in_the_work_tree_through_checkpoints_trims_and_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let engine = start(&data);
+        all.extend(run_jobs(&engine, 2_000).await);
+        let handle = engine.handle();
+        let mut applied = handle.view().follow_applied();
+        applied.wait_for(|applied| *applied >= handle.view().seen().position).await.unwrap();
+        assert!(
+            handle.view().job(*all.last().unwrap()).is_none(),
+            "the overlay let go of what the tree answers"
+        );
+        for id in &all {
+            let record = handle.query().get(*id).unwrap().unwrap();
+            assert_eq!(record.state, work::State::Succeeded);
+        }
+        tokio::task::spawn_blocking(|| engine.stop()).await.unwrap().unwrap();
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 6_000);
+}
