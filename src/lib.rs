@@ -7,5 +7,6 @@ pub mod grpc;
 pub mod job;
 pub mod log;
 pub mod proto;
+pub mod service;
 pub mod shutdown;
 pub mod work;

@@ -1,0 +1,67 @@
+//! The use cases: what a call means, whichever face it came through. One file a use case; one `now` a call.
+//!
+//! Commands go to the engine's writer; reads go to the published view, then the work tree, then the log.
+
+pub mod error;
+
+pub use crate::service::error::Error;
+
+use crate::engine::Handle;
+use crate::shutdown::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the service is told by configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A worker that gives no sign of life for this long loses its leases; told to workers. [LEASE-2]
+    pub lease_period: Duration,
+    /// How long leases outlive a link that closed without a word; told to workers. [LEASE-2]
+    pub reconnect_grace: Duration,
+    /// How often a tailing reader hears of the head when there is nothing else to hear.
+    pub heartbeat: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            lease_period: Duration::from_secs(15),
+            reconnect_grace: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The use cases, shared by every face. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Service {
+    engine: Handle,
+    settings: Arc<Settings>,
+    shutdown: Shutdown,
+}
+
+impl Service {
+    /// The service over a running engine. Its streams end when `shutdown` begins.
+    #[must_use]
+    pub fn new(engine: Handle, settings: Settings, shutdown: Shutdown) -> Service {
+        Service { engine, settings: Arc::new(settings), shutdown }
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Handle {
+        &self.engine
+    }
+
+    /// What it was told.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The shutdown that its streams hear.
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+}
