@@ -3,7 +3,7 @@
 mod disk;
 mod ending;
 mod owner;
-mod place;
+pub(crate) mod place;
 mod trimming;
 
 use crate::log::directory::tests::place::Files;

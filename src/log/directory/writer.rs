@@ -158,3 +158,76 @@ impl Log for Directory {
         self.archive.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::job::id::Position;
+    use crate::log::Archive;
+    use crate::log::Error;
+    use crate::log::Log;
+    use crate::log::directory::Directory;
+    use crate::log::directory::reader::Reader;
+    use crate::log::directory::tests::place::Files;
+    use crate::log::suite;
+    use crate::log::suite::append;
+    use std::fs::OpenOptions;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    /// Lets the log write to a device instead of its segment.
+    fn divert(log: &mut Directory, device: &str) -> Arc<Reader> {
+        let file = OpenOptions::new().read(true).write(true).open(device).unwrap();
+        let diverted = Reader::new(log.current.header, file, Path::new(device).to_owned());
+        std::mem::replace(&mut log.current, Arc::new(diverted))
+    }
+
+    /// [ACK-2]: the sync of a character device fails, its writes do not.
+    #[test]
+    fn after_a_failed_sync_nothing_is_acknowledged_and_nothing_tried_again() {
+        let files = Files::new();
+        let mut log = files.opened().log;
+        let first = append(&mut log, 1);
+        log.sync().unwrap();
+        let real = divert(&mut log, "/dev/null");
+        append(&mut log, 1);
+        let Err(Error::Io { action: "syncing", place, .. }) = log.sync() else { panic!() };
+        assert_eq!(place, "/dev/null");
+        log.current = real;
+        let frame = suite::frame_after(log.head(), &[]);
+        assert!(matches!(log.sync(), Err(Error::Poisoned)));
+        assert!(matches!(log.append(&frame), Err(Error::Poisoned)));
+        assert_eq!(log.archive().durable(), Position(1));
+        drop(log);
+        assert_eq!(suite::all(&files.opened().log.archive()), [first]);
+    }
+
+    /// [ACK-2]: no space where space was prepared is a failed write, not a full disk.
+    #[test]
+    fn after_a_failed_write_nothing_is_acknowledged_and_nothing_tried_again() {
+        let files = Files::new();
+        let mut log = files.opened().log;
+        append(&mut log, 1);
+        let real = divert(&mut log, "/dev/full");
+        let frame = suite::frame_after(log.head(), &[]);
+        let Err(Error::Io { action: "writing", .. }) = log.append(&frame) else { panic!() };
+        log.current = real;
+        assert!(matches!(log.append(&frame), Err(Error::Poisoned)));
+        assert!(matches!(log.sync(), Err(Error::Poisoned)));
+        assert_eq!(log.archive().durable(), Position(0));
+    }
+
+    /// A segment is synced before the next one takes a frame, and what that covered is still not shown too early.
+    #[test]
+    fn rolling_over_syncs_but_shows_nothing_before_the_callers_sync() {
+        let files = Files::new();
+        let mut log = files.opened().log;
+        while log.current.header.number < 3 {
+            append(&mut log, 40);
+        }
+        assert_eq!(log.archive().durable(), Position(0));
+        let vouched = log.synced;
+        assert!(vouched > Position(0) && vouched < log.head.position);
+        assert_eq!(log.sync().unwrap(), log.head().position);
+        assert_eq!(suite::all(&log.archive()).len() as u64, log.head().position.0);
+    }
+}
