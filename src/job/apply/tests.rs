@@ -84,11 +84,11 @@ fn brought_to(stage: &str) -> State {
     state
 }
 
-/// What each event (row) does at each stage (column): the state it leads to, or `!` where it does not fit. An id that
-/// was used and is gone looks like an unknown one: that ids are new is for the writer.
+/// What each event (row) does at each stage (column): the state it leads to, or `!` where it does not fit. Ids only
+/// rise, so that the id of a job that is gone is never a new one's.
 const TABLE: &str = "
           unknown   waiting   running   dead      gone
-submitted Waiting   !         !         !         Waiting
+submitted Waiting   !         !         !         !
 started   !         Running   !         !         !
 progress  !         !         Running   !         !
 retrying  !         !         Waiting   !         !

@@ -173,7 +173,7 @@ fn arbitrary_of_tables() -> impl Strategy<Value = Event> {
 }
 
 fn id() -> impl Strategy<Value = JobId> {
-    prop_oneof![12 => (0..4_u128).prop_map(JobId::from_u128), 1 => Just(JobId::MAX)]
+    prop_oneof![60 => (0..6_u128).prop_map(JobId::from_u128), 1 => Just(JobId::MAX)]
 }
 
 fn attempt() -> impl Strategy<Value = u32> {
