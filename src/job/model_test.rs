@@ -30,6 +30,7 @@ use crate::job::retry::Retryable;
 use crate::job::spec::NewJob;
 use crate::job::spec::Policy;
 use crate::job::spec::QueueSettings;
+use crate::job::state::State;
 use crate::job::table::Slot;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -460,6 +461,14 @@ proptest! {
     fn any_commands_leave_the_state_that_a_plain_model_expects(steps in steps()) {
         let mut run = Run { journal: Journal::new(), model: Model::default() };
         steps.iter().for_each(|step| run.take(step));
-        prop_assert_eq!(picture(&run.journal.replayed()), picture(&run.journal.state), "[LOG-3]");
+        let state = &run.journal.state;
+        let replayed = run.journal.replayed();
+        prop_assert_eq!(picture(&replayed), picture(state), "[LOG-3]");
+        prop_assert_eq!(replayed.digest(), state.digest());
+        let mut saved = Vec::new();
+        state.save(&mut saved).unwrap();
+        let loaded = State::load(&mut &saved[..]).unwrap();
+        prop_assert_eq!(picture(&loaded), picture(state), "a saved state is whole");
+        prop_assert_eq!(loaded.digest(), state.digest());
     }
 }
