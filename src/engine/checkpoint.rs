@@ -32,7 +32,7 @@ pub struct CheckpointHead {
 }
 
 /// A checkpoint that was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Made {
     /// Bytes of log that went into it.
     pub log_bytes: u64,
@@ -86,12 +86,18 @@ pub fn load<A: Archive>(archive: &A, at: Position) -> Result<(CheckpointHead, St
     Ok((head, State::load(&mut input)?))
 }
 
-/// Makes the checkpoint at `to` from the newest one and the log since, and stores it.
+/// Makes the checkpoint at `to`, or at the durable end if that is before it, from the newest good one and the log
+/// since, and stores it. Does nothing if there is one already.
 ///
 /// # Errors
 /// [`Error`]; then nothing has changed.
 pub fn advance<A: Archive>(archive: &A, to: Position) -> Result<Made, Error> {
-    let newest = archive.checkpoints()?.first().copied();
+    let to = to.min(archive.durable());
+    // A damaged one must not stop all later ones: the log still reaches the one before it.
+    let newest = archive.checkpoints()?.into_iter().find(|at| archive.checkpoint(*at).is_ok());
+    if newest.unwrap_or_default() >= to {
+        return Ok(Made::default());
+    }
     let from = newest.unwrap_or_default().next();
     let mut head = CheckpointHead { hash: Hash::ZERO, epoch: Epoch(0) };
     let touched = touched(archive, from, to)?;

@@ -25,7 +25,6 @@ use std::sync::RwLockReadGuard;
 use std::sync::RwLockWriteGuard;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use tokio::sync::Notify;
 use tokio::sync::watch;
 
 /// One synced frame, decoded. Shared by all readers.
@@ -116,7 +115,7 @@ pub(in crate::engine) struct Inner {
     pub(in crate::engine) queues: Vec<QueueView>,
     pub(in crate::engine) queue_numbers: HashMap<QueueName, QueueNo>,
     pub(in crate::engine) cursors: BTreeMap<Arc<str>, NamedCursor>,
-    pub(in crate::engine) watched: HashMap<JobId, Arc<Notify>, IdHash>,
+    pub(in crate::engine) watched: HashMap<JobId, watch::Sender<()>, IdHash>,
 }
 
 /// The readers' view. Cheap to share.
@@ -260,8 +259,8 @@ impl View {
     /// jobs cost nothing while nobody watches.
     #[must_use]
     pub fn watch(self: &Arc<View>, id: JobId) -> Watch {
-        let notify = self.write().watched.entry(id).or_default().clone();
-        Watch { view: self.clone(), id, notify }
+        let changes = self.write().watched.entry(id).or_default().subscribe();
+        Watch { view: self.clone(), id, changes }
     }
 
     /// Bytes of log that the work tree is behind.
@@ -320,21 +319,21 @@ impl View {
 pub struct Watch {
     view: Arc<View>,
     id: JobId,
-    notify: Arc<Notify>,
+    changes: watch::Receiver<()>,
 }
 
 impl Watch {
     /// Waits for the next frame with an update of the job. A frame between two calls is not missed.
-    pub async fn changed(&self) {
-        self.notify.notified().await;
+    pub async fn changed(&mut self) {
+        self.changes.changed().await.expect("the view keeps the sender while somebody watches");
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut inner = self.view.write();
-        // The view's own reference and this one: nobody else watches the job.
-        if Arc::strong_count(&self.notify) == 2 {
+        // This one is the last: nobody else watches the job.
+        if inner.watched.get(&self.id).is_some_and(|changes| changes.receiver_count() == 1) {
             inner.watched.remove(&self.id);
         }
     }

@@ -116,6 +116,8 @@ pub(in crate::engine) struct Worker {
     deadline: Option<Tick>,
     output: Output,
     dirty: bool,
+    /// Which of its queues is looked at first next time.
+    queue_turn: usize,
 }
 
 impl Worker {
@@ -135,6 +137,8 @@ pub(in crate::engine) struct Workers {
     takers: HashMap<QueueName, Vec<u32>>,
     /// Workers that have output for the end of the frame.
     dirty: Vec<u32>,
+    /// Last words for workers that were removed in this frame.
+    farewells: Vec<(Outlet, Output)>,
     /// Workers whose free slots changed since the last match.
     hungry: HashSet<u32>,
     turns: u64,
@@ -193,6 +197,7 @@ impl Workers {
             deadline: None,
             output: Output::default(),
             dirty: false,
+            queue_turn: 0,
         };
         let place = self.list.iter().position(Option::is_none).unwrap_or_else(|| {
             self.list.push(None);
@@ -276,8 +281,16 @@ impl Workers {
         self.list[number as usize].as_ref().map_or(0, Worker::free)
     }
 
-    pub(in crate::engine) fn queues(&self, number: u32) -> &[QueueName] {
-        self.list[number as usize].as_ref().map_or(&[], |worker| &worker.queues)
+    /// The queues of the worker; each call begins with the next one.
+    pub(in crate::engine) fn queues_in_turn(&mut self, number: u32) -> Vec<QueueName> {
+        let worker = self.at(number);
+        let mut queues = worker.queues.clone();
+        if !queues.is_empty() {
+            let first = worker.queue_turn % queues.len();
+            queues.rotate_left(first);
+            worker.queue_turn = worker.queue_turn.wrapping_add(1);
+        }
+        queues
     }
 
     /// Something about the queue changed: those that take from it look again.
@@ -308,6 +321,9 @@ impl Workers {
                 let _ = outlet.send(output);
             }
         }
+        for (outlet, output) in std::mem::take(&mut self.farewells) {
+            let _ = outlet.send(output);
+        }
     }
 
     /// The link of the session closed: its leases wait until `deadline`.
@@ -321,12 +337,17 @@ impl Workers {
         self.hungry.remove(&number);
     }
 
-    /// Forgets a worker that holds nothing.
+    /// Forgets a worker that holds nothing. What it was to be told in this frame it is still told after the sync.
     pub(in crate::engine) fn remove(&mut self, number: u32) {
         self.leave_queues(number);
         self.hungry.remove(&number);
         if let Some(worker) = self.list[number as usize].take() {
             self.by_name.remove(&worker.name);
+            if let Some(outlet) = worker.outlet
+                && !worker.output.is_empty()
+            {
+                self.farewells.push((outlet, worker.output));
+            }
         }
     }
 

@@ -1,11 +1,13 @@
 //! Carrying out one command: decide, emit, and keep the answer until the frame is synced.
 
+use crate::engine::command::Bye;
 use crate::engine::command::Command;
 use crate::engine::command::Error;
 use crate::engine::command::Purge;
 use crate::engine::command::Reply;
 use crate::engine::core::Answer;
 use crate::engine::core::Core;
+use crate::engine::view::Health;
 use crate::job::decide::Refused;
 use crate::job::decide::control;
 use crate::job::decide::submit;
@@ -81,6 +83,7 @@ impl<L: Log> Core<L> {
             }
             Command::Drain(reply) => {
                 self.draining = true;
+                self.view.set_health(Health::Draining);
                 self.answer(reply, Ok(()));
             }
         }
@@ -186,7 +189,8 @@ impl<L: Log> Core<L> {
             }
             Command::Attach(_, reply) => self.answer(reply, Err(error)),
             Command::Work(session, message) => self.refuse_work(session, message, &error),
-            Command::Detach(session, bye) => self.detach(session, bye),
+            // There is no room to release what it holds, so that waits, and lapses once there is.
+            Command::Detach(session, Bye::Said | Bye::Unsaid) => self.detach(session, Bye::Unsaid),
             Command::StopLeases(session, reply) => {
                 self.stop_leases(session);
                 self.answer(reply, Ok(()));

@@ -20,16 +20,18 @@ use crate::job::decide::finish::Finish;
 use crate::job::event::Event;
 use crate::job::event::Failure;
 use crate::job::event::FailureKind;
+use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::job::id::QueueNo;
 use crate::job::retry::Retryable;
 use crate::job::state::Stage;
 use crate::job::table::Slot;
 use crate::log::Log;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many leases one frame gives at most; the rest follows in the next.
+/// How many leases one frame gives at most, jobs found expired on the way included; the rest follows in the next.
 const GRANTS_MAX: usize = 10_000;
 
 impl<L: Log> Core<L> {
@@ -58,7 +60,7 @@ impl<L: Log> Core<L> {
     }
 
     pub(in crate::engine::core) fn attach(&mut self, attach: Attach) -> Welcome {
-        let claimed = attach.held.clone();
+        let claimed: HashSet<(JobId, LeaseToken)> = attach.held.iter().copied().collect();
         let unnamed = attach.unnamed;
         let session = self.workers.attach(attach, self.now.tick);
         let number = self.workers.current(session).expect("the session just began");
@@ -154,9 +156,10 @@ impl<L: Log> Core<L> {
 
     /// Ends the leases of workers that were silent for too long. What was received before is decided by now. [LEASE-2]
     pub(in crate::engine::core) fn lapse_leases(&mut self) {
+        let mut left = EVENTS_OF_TIME_MAX;
         for number in self.workers.silent(self.now.tick, self.options.lease_period) {
-            let held: Vec<Slot> =
-                self.workers.held(number).iter().take(EVENTS_OF_TIME_MAX).copied().collect();
+            let held: Vec<Slot> = self.workers.held(number).iter().take(left).copied().collect();
+            left -= held.len();
             for slot in held {
                 self.tell_of_loss(slot);
                 self.fail_lost(slot, "nothing was heard of its worker any more: the lease lapsed");
@@ -247,19 +250,17 @@ impl<L: Log> Core<L> {
     fn fill(&mut self, number: u32, budget: &mut usize) {
         let mut queues = self.ready_queues_of(number);
         while self.workers.free(number) > 0 && !queues.is_empty() {
-            queues.retain(|queue| {
-                let more = *budget > 0 && self.workers.free(number) > 0 && self.give_one(*queue, number);
-                *budget = budget.saturating_sub(usize::from(more));
-                more
-            });
+            queues.retain(|queue| self.workers.free(number) > 0 && self.give_one(*queue, number, budget));
         }
         if *budget == 0 {
             self.workers.add_free(number, 0);
         }
     }
 
+    /// The open queues of a worker, each time from another one on: a worker that asks for one job at a time comes to
+    /// all of its queues too.
     fn ready_queues_of(&mut self, number: u32) -> Vec<QueueNo> {
-        let names = self.workers.queues(number);
+        let names = self.workers.queues_in_turn(number);
         let numbers = names.iter().filter_map(|name| self.state.queues().find(name));
         numbers.filter(|queue| self.is_open(*queue)).collect()
     }
@@ -275,9 +276,8 @@ impl<L: Log> Core<L> {
         let mut refused = 0;
         while refused < takers && *budget > 0 && self.is_open(queue) {
             let Some(number) = self.workers.rotate_takers(&name) else { return };
-            if self.workers.free(number) > 0 && self.give_one(queue, number) {
+            if self.workers.free(number) > 0 && self.give_one(queue, number, budget) {
                 refused = 0;
-                *budget -= 1;
             } else {
                 refused += 1;
             }
@@ -287,12 +287,16 @@ impl<L: Log> Core<L> {
         }
     }
 
-    /// Gives the next ready job of the queue to the worker; jobs found expired end on the way. Says whether there was one.
-    fn give_one(&mut self, queue: QueueNo, number: u32) -> bool {
+    /// Gives the next ready job of the queue to the worker; jobs found expired end on the way, and use the budget too:
+    /// any number of them may have expired together, and a frame is bounded. Says whether there was one.
+    fn give_one(&mut self, queue: QueueNo, number: u32, budget: &mut usize) -> bool {
         if !self.is_open(queue) {
             return false;
         }
-        while let Some(slot) = self.index.first_ready(queue) {
+        while *budget > 0
+            && let Some(slot) = self.index.first_ready(queue)
+        {
+            *budget -= 1;
             let job = self.state.jobs().at(slot);
             let event = claim::claim(job, self.workers.name(number), self.time())
                 .expect("the index holds waiting jobs only");

@@ -138,7 +138,7 @@ fn notify(inner: &Inner, events: &[Event]) {
     }
     for (id, _) in events.iter().filter_map(Event::job) {
         if let Some(watched) = inner.watched.get(&id) {
-            watched.notify_waiters();
+            watched.send_replace(());
         }
     }
 }

@@ -108,9 +108,11 @@ impl<L: Log> Core<L> {
     }
 
     fn tell_late_progress(&mut self) {
-        while let Some((&(at, slot), _)) = self.late_progress.first_key_value()
-            && at <= self.now.tick
-        {
+        for _ in 0..EVENTS_OF_TIME_MAX {
+            let Some((&(at, slot), _)) = self.late_progress.first_key_value() else { return };
+            if at > self.now.tick {
+                return;
+            }
             let (token, progress) = self.late_progress.remove(&(at, slot)).expect("it was just seen");
             let id = self.state.jobs().at(slot).id;
             self.progress(Holder { id, token, hint: Some(slot) }, progress);
