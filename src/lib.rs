@@ -6,6 +6,7 @@ pub mod engine;
 pub mod grpc;
 pub mod job;
 pub mod log;
+pub mod pool;
 pub mod proto;
 pub mod service;
 pub mod shutdown;

@@ -1,3 +1,5 @@
 //! The `gangline` program.
 
-fn main() {}
+fn main() {
+    gangline::pool::spawner::run_if_asked();
+}

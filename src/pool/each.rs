@@ -1,0 +1,112 @@
+//! One process a job: the payload is its stdin, its stdout is the result, its exit status says whether it
+//! failed. Any program is a worker.
+
+use crate::job::event::FailureKind;
+use crate::pool::Assignment;
+use crate::pool::Outcome;
+use crate::pool::Retry;
+use crate::pool::backoff::Backoff;
+use crate::pool::command::order_for;
+use crate::pool::outcome::EXIT_NO_RETRY;
+use crate::pool::outcome::Why;
+use crate::pool::outcome::over_limit;
+use crate::pool::outcome::process_end;
+use crate::pool::outcome::usage;
+use crate::pool::process::Force;
+use crate::pool::process::Interest;
+use crate::pool::process::Listen;
+use crate::pool::process::Process;
+use crate::pool::process::Step;
+use crate::pool::slot::Slot;
+use crate::pool::spawner::Ended;
+use crate::pool::spawner::Exit;
+use crate::pool::spawner::Order;
+use crate::pool::spawner::Spawner;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Runs a slot until the pool stops.
+pub(crate) async fn run(mut slot: Slot, spawner: Spawner, order: Order) {
+    let mut backoff = Backoff::default();
+    while let Some(job) = slot.next().await {
+        match Process::start(&spawner, order_for(&order, &job)).await {
+            Ok(process) => {
+                backoff = Backoff::default();
+                let outcome = execute(&mut slot, process, &job).await;
+                slot.end(&job, outcome).await;
+            }
+            Err(error) => {
+                // The machine's failure, not the job's: too many processes, no memory, the program removed.
+                tracing::warn!(job_id = %job.id, %error, "no process could be started for a job; it is released");
+                slot.end(&job, Outcome::released(error.to_string())).await;
+                let until = slot.now().after(backoff.next());
+                slot.pause(until).await;
+            }
+        }
+    }
+    slot.release_waiting().await;
+}
+
+async fn execute(slot: &mut Slot, mut process: Process, job: &Assignment) -> Outcome {
+    let config = Arc::clone(&slot.config);
+    let started = slot.now();
+    let mut deadline = job.timeout.map(|timeout| (started.after(timeout), Why::TimedOut(timeout)));
+    let mut stop = Interest::Yes;
+    process.outbox.extend_from_slice(&job.payload);
+    process.close_input();
+    let ended = loop {
+        let listen = Listen { deadline: deadline.as_ref().map(|(at, _)| *at), jobs: Interest::No, stop };
+        match process.step(slot, listen).await {
+            Step::Ended(ended) => break ended,
+            Step::Output if process.inbox.len() > config.result_bytes_max => {
+                let why = Why::ResultOverLimit(config.result_bytes_max);
+                process.end(why, Force::AtOnce, slot.now(), config.kill_grace);
+            }
+            Step::Output | Step::OutputEnd | Step::Jobs => {}
+            Step::Cancel(attempt) if attempt == job.attempt_id() => {
+                process.end(Why::Cancelled, Force::Grace, slot.now(), config.kill_grace);
+            }
+            Step::Cancel(_) => {}
+            Step::Stop => {
+                stop = Interest::No;
+                slot.release_waiting().await;
+                let until = slot.now().after(config.stop_grace);
+                if deadline.as_ref().is_none_or(|(at, _)| until < *at) {
+                    deadline = Some((until, Why::PoolStopped));
+                }
+            }
+            Step::Deadline => {
+                if let Some((_, why)) = deadline.take() {
+                    process.end(why, Force::Grace, slot.now(), config.kill_grace);
+                }
+            }
+        }
+    };
+    process.drain(config.result_bytes_max).await;
+    outcome(process, ended, config.result_bytes_max)
+}
+
+fn outcome(process: Process, ended: Ended, result_bytes_max: usize) -> Outcome {
+    let stderr = process.tail.text();
+    if let Some(why) = process.why() {
+        return Outcome::stopped(why, ended, &stderr);
+    }
+    match ended {
+        Ended::Exit(Exit { code: Some(0), .. }) if process.inbox.len() > result_bytes_max => {
+            Outcome::failed(FailureKind::Failed, &over_limit(result_bytes_max), process_end(ended, &stderr))
+        }
+        Ended::Exit(exit @ Exit { code: Some(0), .. }) => Outcome::Completed {
+            // A copy: what was read into has room for a whole pipe, and a result may be kept for long.
+            result: Bytes::copy_from_slice(&process.inbox),
+            content_type: "".into(),
+            usage: Some(usage(exit)),
+        },
+        Ended::Exit(Exit { code: Some(code), .. }) => {
+            let last = process.tail.last_line().map(|line| format!(": {line}")).unwrap_or_default();
+            let message = format!("exit status {code}{last}");
+            let retry = if code == EXIT_NO_RETRY { Retry::Never } else { Retry::Allowed };
+            Outcome::failed(FailureKind::Failed, &message, process_end(ended, &stderr)).with_retry(retry)
+        }
+        Ended::Exit(Exit { code: None, .. }) | Ended::SpawnerDied => Outcome::died(ended, &stderr),
+    }
+}

@@ -1,0 +1,324 @@
+//! One spawner process as the server sees it: the socket, the worker processes under it, and the task that
+//! reads what it tells.
+
+use crate::pool::Error;
+use crate::pool::spawner::MARK;
+use crate::pool::spawner::VERB;
+use crate::pool::spawner::message::BYTES_MAX;
+use crate::pool::spawner::message::Exit;
+use crate::pool::spawner::message::GroupSignal;
+use crate::pool::spawner::message::Notice;
+use crate::pool::spawner::message::Order;
+use crate::pool::spawner::message::Received;
+use crate::pool::spawner::message::Request;
+use crate::pool::spawner::message::receive;
+use crate::pool::spawner::message::send;
+use crate::shutdown::Shutdown;
+use rustix::fd::AsFd;
+use rustix::fd::OwnedFd;
+use rustix::net::AddressFamily;
+use rustix::net::SendFlags;
+use rustix::net::Shutdown as Direction;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
+use rustix::net::shutdown;
+use rustix::net::socketpair;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::getpgid;
+use rustix::process::kill_process_group;
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::Notify;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// How long a spawner that was told to end may take to kill its workers before we stop waiting for it.
+const END_GRACE: Duration = Duration::from_secs(5);
+
+/// How often we look whether it has ended.
+const END_POLL: Duration = Duration::from_millis(2);
+
+/// How a worker process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It exited or was killed.
+    Exit(Exit),
+    /// Its spawner died, and the process was killed for it.
+    SpawnerDied,
+}
+
+pub(crate) struct Link {
+    /// In truth of the sequenced-packet kind, which has an end; only `async_io` and `try_io` are used.
+    socket: UnixDatagram,
+    pid: u32,
+    table: Mutex<Table>,
+    /// Woken when there are signals that did not fit in the socket.
+    unsent: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    closed: bool,
+    workers: HashMap<u64, Entry>,
+    /// At most one for each worker and kind: see `signal`.
+    unsent: Vec<(u64, GroupSignal)>,
+}
+
+struct Entry {
+    started: Option<oneshot::Sender<Result<u32, String>>>,
+    ended: oneshot::Sender<Exit>,
+    pid: Option<u32>,
+}
+
+/// A running worker process. Dropping it before it has ended kills its group.
+pub(crate) struct Worker {
+    link: Arc<Link>,
+    ticket: u64,
+    pid: u32,
+    ended: oneshot::Receiver<Exit>,
+    over: bool,
+}
+
+impl Link {
+    /// Starts a spawner process and the task that listens to it.
+    pub(crate) fn start(
+        program: &Path,
+        end: &Shutdown,
+        dropped: &CancellationToken,
+    ) -> io::Result<Arc<Link>> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let ours = std::os::unix::net::UnixDatagram::from(ours);
+        ours.set_nonblocking(true)?;
+        let child = Command::new(program)
+            .arg0("gangline")
+            .arg(VERB)
+            .env(MARK, "1")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        let pid = child.id();
+        let link = Arc::new(Link {
+            socket: UnixDatagram::from_std(ours)?,
+            pid,
+            table: Mutex::new(Table::default()),
+            unsent: Notify::new(),
+        });
+        end.spawn(follow(Arc::clone(&link), child, dropped.clone(), end.token().clone()));
+        Ok(link)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.table().closed
+    }
+
+    pub(crate) async fn spawn(
+        self: &Arc<Link>,
+        ticket: u64,
+        order: Order,
+        pipes: &[OwnedFd],
+    ) -> Result<Worker, Error> {
+        let (started, has_started) = oneshot::channel();
+        let (ended, has_ended) = oneshot::channel();
+        {
+            let mut table = self.table();
+            if table.closed {
+                return Err(Error::SpawnerDied);
+            }
+            table.workers.insert(ticket, Entry { started: Some(started), ended, pid: None });
+        }
+        // From here on dropping the worker, also when this call is cancelled, kills the process.
+        let mut worker = Worker { link: Arc::clone(self), ticket, pid: 0, ended: has_ended, over: false };
+        let request = Request::Spawn { ticket, order };
+        if let Err(error) = self.send(&request, pipes).await {
+            worker.over = true;
+            self.table().workers.remove(&ticket);
+            return Err(Error::Spawner(error));
+        }
+        match has_started.await {
+            Ok(Ok(pid)) => {
+                worker.pid = pid;
+                Ok(worker)
+            }
+            Ok(Err(error)) => {
+                worker.over = true;
+                Err(Error::Refused(error))
+            }
+            Err(_closed) => Err(Error::SpawnerDied),
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no holder of the table panics")
+    }
+
+    async fn send(&self, request: &Request, pipes: &[OwnedFd]) -> io::Result<()> {
+        let send = || send(self.socket.as_fd(), request, pipes, SendFlags::DONTWAIT).map_err(io::Error::from);
+        self.socket.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// Signals without waiting; if the socket is full, the listening task sends it.
+    fn signal(&self, ticket: u64, signal: GroupSignal) {
+        let request = Request::Signal { ticket, signal };
+        let sent = self.socket.try_io(Interest::WRITABLE, || {
+            send(self.socket.as_fd(), &request, &[], SendFlags::DONTWAIT).map_err(io::Error::from)
+        });
+        // Any other error means that the spawner is gone; whoever listens to it ends the group.
+        if sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let mut table = self.table();
+            if !table.unsent.contains(&(ticket, signal)) {
+                table.unsent.push((ticket, signal));
+            }
+            self.unsent.notify_one();
+        }
+    }
+
+    async fn send_unsent(&self) -> io::Result<()> {
+        let unsent = std::mem::take(&mut self.table().unsent);
+        for (ticket, signal) in unsent {
+            self.send(&Request::Signal { ticket, signal }, &[]).await?;
+        }
+        Ok(())
+    }
+
+    fn heed(&self, notice: Notice) {
+        let mut table = self.table();
+        match notice {
+            Notice::Spawned { ticket, pid } => {
+                if let Some(entry) = table.workers.get_mut(&ticket) {
+                    entry.pid = Some(pid);
+                    // A spawn that nobody waits for any more has a dropped worker, whose kill is on its way.
+                    if let Some(started) = entry.started.take() {
+                        started.send(Ok(pid)).ok();
+                    }
+                }
+            }
+            Notice::Refused { ticket, error } => {
+                if let Some(Entry { started: Some(started), .. }) = table.workers.remove(&ticket) {
+                    started.send(Err(error)).ok();
+                }
+            }
+            Notice::Exited { ticket, exit } => {
+                if let Some(entry) = table.workers.remove(&ticket) {
+                    entry.ended.send(exit).ok();
+                }
+            }
+        }
+    }
+
+    /// Lets go of all workers. Those of a dead spawner are killed from here: their numbers may already have
+    /// passed to strangers, so one is only believed if it still leads a group.
+    fn close(&self) {
+        let mut table = self.table();
+        table.closed = true;
+        for (_, entry) in table.workers.drain() {
+            let group = entry.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+            if let Some(group) = group.filter(|group| getpgid(Some(*group)) == Ok(*group)) {
+                kill_process_group(group, Signal::KILL).ok();
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// Its process id, which is the number of its group too.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal to the whole group.
+    pub(crate) fn signal(&self, signal: GroupSignal) {
+        if !self.over {
+            self.link.signal(self.ticket, signal);
+        }
+    }
+
+    /// Waits until the process has ended; the rest of its group has then been killed. May be cancelled and
+    /// called again, but not after it has answered.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        let exit = (&mut self.ended).await;
+        self.over = true;
+        exit.map_or(Ended::SpawnerDied, Ended::Exit)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.signal(GroupSignal::Kill);
+    }
+}
+
+/// Listens to a spawner until it dies, nobody needs it any more, or the server stops and nothing runs under it.
+async fn follow(link: Arc<Link>, child: Child, dropped: CancellationToken, stop: CancellationToken) {
+    let mut buffer = vec![0; BYTES_MAX];
+    let mut stopping = false;
+    let fault = loop {
+        if stopping && link.close_if_idle() {
+            break None;
+        }
+        tokio::select! {
+            received = link.socket.async_io(Interest::READABLE, || {
+                receive(link.socket.as_fd(), &mut buffer).map_err(io::Error::from)
+            }) => match received {
+                Ok(Received::Message(notice, _)) => link.heed(notice),
+                Ok(Received::End) => break Some(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                Err(error) => break Some(error),
+            },
+            () = link.unsent.notified() => if let Err(error) = link.send_unsent().await {
+                break Some(error);
+            },
+            () = dropped.cancelled() => break None,
+            () = stop.cancelled(), if !stopping => stopping = true,
+        }
+    };
+    if let Some(error) = fault {
+        tracing::error!(pid = link.pid, %error, "the spawner died; the jobs that ran under it count as crashed");
+        shutdown(&link.socket, Direction::Both).ok();
+        link.close();
+    } else {
+        // The spawner reads the end of the socket, kills all groups and ends.
+        shutdown(&link.socket, Direction::Both).ok();
+    }
+    reap(child).await;
+    link.close();
+}
+
+impl Link {
+    fn close_if_idle(&self) -> bool {
+        let mut table = self.table();
+        table.closed |= table.workers.is_empty();
+        table.closed
+    }
+}
+
+/// Waits for the spawner process, which is ending.
+async fn reap(mut child: Child) {
+    let ended = async {
+        while child.try_wait()?.is_none() {
+            tokio::time::sleep(END_POLL).await;
+        }
+        Ok::<(), io::Error>(())
+    };
+    match tokio::time::timeout(END_GRACE, ended).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the spawner could not be reaped"),
+        Err(_elapsed) => tracing::warn!("the spawner does not end: a worker cannot be killed"),
+    }
+}

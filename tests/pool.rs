@@ -1,0 +1,13 @@
+//! Pools with real processes, the real spawner, and a zoo of jobs that behave badly.
+
+#[path = "pool/rig.rs"]
+mod rig;
+
+#[path = "pool/each.rs"]
+mod each;
+#[path = "pool/handler.rs"]
+mod handler;
+#[path = "pool/life.rs"]
+mod life;
+#[path = "pool/serve.rs"]
+mod serve;

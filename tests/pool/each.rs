@@ -1,0 +1,193 @@
+//! One process a job.
+
+use crate::rig::PATIENCE;
+use crate::rig::Rig;
+use crate::rig::attempt;
+use crate::rig::config;
+use crate::rig::each;
+use crate::rig::failed;
+use crate::rig::gone;
+use crate::rig::job;
+use crate::rig::text;
+use crate::rig::until;
+use gangline::job::event::FailureKind;
+use gangline::job::event::Usage;
+use gangline::pool::Assignment;
+use gangline::pool::Command;
+use gangline::pool::Mode;
+use gangline::pool::Outcome;
+use gangline::pool::Retry;
+use gangline::pool::limits::Limits;
+use std::time::Duration;
+
+#[tokio::test]
+async fn stdin_is_the_payload_and_stdout_the_result() {
+    let mut rig = Rig::of(Mode::Each(Command::new(["cat"])));
+    let payload: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    let outcome = rig.run(job(1, payload.clone())).await;
+    let Outcome::Completed { result, usage: Some(Usage { rss_kib, .. }), .. } = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(result, payload);
+    assert!((100..100_000).contains(&rss_kib), "peak memory of cat is {rss_kib} KiB");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn arguments_reach_the_program_as_they_are() {
+    let mut rig = Rig::of(Mode::Each(Command::new(["printf", "%s|", "$HOME", "a b", "`id`", "'"])));
+    assert_eq!(text(rig.run(job(1, "")).await), "$HOME|a b|`id`|'|");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn the_environment_is_scrubbed_and_names_the_job() {
+    let mut rig = Rig::of(each("env"));
+    let mut traced = job(0x77, "");
+    traced.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into();
+    let env = text(rig.run(traced).await);
+    assert!(env.contains("GANGLINE_JOB_ID=00000000-0000-0000-0000-000000000077\n"), "{env}");
+    assert!(env.contains("GANGLINE_ATTEMPT=1\n") && env.contains("GANGLINE_QUEUE=zoo\n"), "{env}");
+    assert!(env.contains("TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n"), "{env}");
+    assert!(env.contains("\nPATH=") || env.starts_with("PATH="), "{env}");
+    assert!(!env.contains("CARGO") && !env.contains("GANGLINE_SPAWNER"), "{env}");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn the_working_directory_and_limits_are_the_configured_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let command = Command {
+        directory: Some(directory.path().to_owned()),
+        limits: Limits { open_files: Some(77), core_bytes: Some(0), ..Limits::default() },
+        // Limits are set just after the start, so the program gives the spawner a moment.
+        ..Command::new(["sh", "-c", "sleep 0.2; pwd; ulimit -n; ulimit -c"])
+    };
+    let mut rig = Rig::of(Mode::Each(command));
+    let expected = format!("{}\n77\n0\n", directory.path().display());
+    assert_eq!(text(rig.run(job(1, "")).await), expected);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn an_exit_status_is_a_failure_with_the_last_words() {
+    let mut rig = Rig::of(each("echo first >&2; echo the disk is on fire >&2; exit 3"));
+    let (failure, retry) = failed(rig.run(job(1, "")).await, FailureKind::Failed);
+    assert_eq!(&*failure.message, "exit status 3: the disk is on fire");
+    assert_eq!(retry, Retry::Allowed);
+    let process = failure.process.unwrap();
+    assert_eq!((process.exit_code, process.signal), (Some(3), None));
+    assert_eq!(&*process.stderr, "first\nthe disk is on fire\n");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn exit_status_100_says_do_not_retry() {
+    let mut rig = Rig::of(each("exit 100"));
+    assert_eq!(failed(rig.run(job(1, "")).await, FailureKind::Failed).1, Retry::Never);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn death_by_signal_is_a_crash() {
+    let mut rig = Rig::of(each("ulimit -c 0; kill -SEGV $$"));
+    let (failure, _) = failed(rig.run(job(1, "")).await, FailureKind::Crashed);
+    assert_eq!(failure.process.unwrap().signal, Some(11));
+    assert!(failure.message.contains("SIGSEGV"), "{}", failure.message);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn endless_output_is_cut_off_and_its_group_killed() {
+    let mut rig = Rig::of(each("yes & echo $! >&2; wait"));
+    let (failure, _) = failed(rig.run(job(1, "")).await, FailureKind::Failed);
+    assert!(failure.message.contains("result over limit"), "{}", failure.message);
+    gone(failure.process.unwrap().stderr.trim().parse().unwrap()).await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_result_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not() {
+    let mut limited = config(Mode::Each(Command::new(["cat"])));
+    limited.result_bytes_max = 1_000;
+    let mut rig = Rig::new(limited);
+    assert_eq!(text(rig.run(job(1, vec![b'x'; 1_000])).await).len(), 1_000);
+    failed(rig.run(job(2, vec![b'x'; 1_001])).await, FailureKind::Failed);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn stdout_may_be_closed_early_and_stdin_left_unread() {
+    let mut rig = Rig::of(each("echo done; exec >&- 2>&- <&-; sleep 0.05"));
+    assert_eq!(text(rig.run(job(1, vec![b'x'; 1 << 20])).await), "done\n");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_time_out_ends_also_what_ignores_sigterm() {
+    let mut rig = Rig::of(each("trap '' TERM; echo $$ >&2; while :; do sleep 1; done"));
+    let outcome = rig.run(Assignment { timeout: Some(Duration::from_millis(100)), ..job(1, "") }).await;
+    let (failure, _) = failed(outcome, FailureKind::TimedOut);
+    assert_eq!(&*failure.message, "ran longer than its time-out of 100ms");
+    let process = failure.process.unwrap();
+    assert_eq!(process.signal, Some(9));
+    gone(process.stderr.trim().parse().unwrap()).await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_time_out_gives_the_process_its_grace() {
+    let mut patient = config(each("trap 'echo tidied >&2; exit 0' TERM; sleep 1000 & wait"));
+    patient.kill_grace = PATIENCE;
+    let mut rig = Rig::new(patient);
+    let outcome = rig.run(Assignment { timeout: Some(Duration::from_millis(200)), ..job(1, "") }).await;
+    let process = failed(outcome, FailureKind::TimedOut).0.process.unwrap();
+    assert_eq!((process.exit_code, &*process.stderr), (Some(0), "tidied\n"));
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_grandchild_that_holds_the_pipe_is_killed_and_holds_nobody() {
+    let mut rig = Rig::of(each("sleep 1000 & echo $!"));
+    let grandchild = text(rig.run(job(1, "")).await);
+    gone(grandchild.trim().parse().unwrap()).await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_process_that_left_the_group_holds_nobody_and_dies_with_the_service() {
+    let mut rig = Rig::of(each("setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.2"));
+    let escaped: u32 = text(rig.run(job(1, "")).await).trim().parse().unwrap();
+    rig.end().await;
+    gone(escaped).await;
+}
+
+#[tokio::test]
+async fn cancel_ends_what_runs_and_what_waits_and_nothing_else() {
+    let mut rig = Rig::of(each("read -r word; echo $$ >&2; test $word = quick || exec sleep 1000"));
+    for (number, word) in [(1, "slow\n"), (2, "slow\n"), (3, "quick\n")] {
+        rig.give(job(number, word));
+    }
+    until("the first has begun", || rig.pool.waiting() == 2).await;
+    rig.pool.cancel(attempt(99)).await;
+    rig.pool.cancel(attempt(2)).await;
+    assert_eq!(rig.ended().await, (attempt(2), Outcome::Cancelled));
+    rig.pool.cancel(attempt(1)).await;
+    assert_eq!(rig.ended().await, (attempt(1), Outcome::Cancelled));
+    assert_eq!(rig.ended().await.0, attempt(3));
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_program_that_disappears_releases_the_job() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("worker");
+    std::fs::copy("/bin/true", &program).unwrap();
+    let mut rig = Rig::of(Mode::Each(Command::new([&program])));
+    assert_eq!(text(rig.run(job(1, "")).await), "");
+    std::fs::remove_file(&program).unwrap();
+    let outcome = rig.run(job(2, "")).await;
+    let Outcome::Released { reason } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("could not be started"), "{reason}");
+    rig.end().await;
+}

@@ -1,0 +1,166 @@
+//! A pool under test: real spawner, real processes, short graces.
+
+use bytes::Bytes;
+use gangline::clock::Clock;
+use gangline::job::event::Failure;
+use gangline::job::event::FailureKind;
+use gangline::job::event::Progress;
+use gangline::job::id::JobId;
+use gangline::pool::Assignment;
+use gangline::pool::AttemptId;
+use gangline::pool::Command;
+use gangline::pool::Config;
+use gangline::pool::Mode;
+use gangline::pool::Outcome;
+use gangline::pool::Pool;
+use gangline::pool::Recycle;
+use gangline::pool::Report;
+use gangline::pool::Retry;
+use gangline::pool::Spawner;
+use gangline::shutdown::Shutdown;
+use gangline::shutdown::Waited;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
+
+/// Longer than anything here takes on a busy machine; a test that needs it hangs and so fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Rig {
+    pub(crate) pool: Pool,
+    pub(crate) reports: Receiver<Report>,
+    pub(crate) spawner: Spawner,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) progress: Vec<Progress>,
+}
+
+pub(crate) fn each(script: &str) -> Mode {
+    Mode::Each(Command::new(["sh", "-c", script]))
+}
+
+pub(crate) fn serve(script: &str) -> Mode {
+    Mode::Serve(Command::new(["sh", "-c", script]), Recycle::default())
+}
+
+/// One slot, and graces of a fraction of a second.
+pub(crate) fn config(mode: Mode) -> Config {
+    Config {
+        processes: NonZeroUsize::MIN,
+        kill_grace: Duration::from_millis(200),
+        stop_grace: Duration::from_millis(300),
+        ..Config::new(mode)
+    }
+}
+
+pub(crate) fn job(number: u128, payload: impl Into<Bytes>) -> Assignment {
+    Assignment {
+        id: JobId::from_u128(number),
+        attempt: 1,
+        queue: "zoo".parse().expect("a queue name"),
+        payload: payload.into(),
+        content_type: "".into(),
+        traceparent: "".into(),
+        timeout: None,
+    }
+}
+
+pub(crate) fn attempt(number: u128) -> AttemptId {
+    AttemptId { id: JobId::from_u128(number), attempt: 1 }
+}
+
+impl Rig {
+    pub(crate) fn new(config: Config) -> Rig {
+        let shutdown = Shutdown::new();
+        let spawner =
+            Spawner::start_from(env!("CARGO_BIN_EXE_gangline"), &shutdown).expect("the spawner starts");
+        let (pool, reports) =
+            Pool::start(config, &spawner, &Clock::system(), &shutdown).expect("the pool starts");
+        Rig { pool, reports, spawner, shutdown, progress: Vec::new() }
+    }
+
+    pub(crate) fn of(mode: Mode) -> Rig {
+        Rig::new(config(mode))
+    }
+
+    pub(crate) fn give(&self, job: Assignment) {
+        assert_eq!(self.pool.give(vec![job]), [], "there is room");
+    }
+
+    /// The next report.
+    pub(crate) async fn report(&mut self) -> Report {
+        let report = tokio::time::timeout(PATIENCE, self.reports.recv()).await;
+        report.expect("a report comes in time").expect("the slots live")
+    }
+
+    /// The next job that ended; progress before it is kept.
+    pub(crate) async fn ended(&mut self) -> (AttemptId, Outcome) {
+        loop {
+            match self.report().await {
+                Report::Progress(_, progress) => self.progress.push(progress),
+                Report::Ended(attempt, outcome) => return (attempt, outcome),
+            }
+        }
+    }
+
+    /// Runs one job.
+    pub(crate) async fn run(&mut self, job: Assignment) -> Outcome {
+        let expected = AttemptId { id: job.id, attempt: job.attempt };
+        self.give(job);
+        let (attempt, outcome) = self.ended().await;
+        assert_eq!(attempt, expected);
+        outcome
+    }
+
+    /// Ends everything and checks that nothing is left.
+    pub(crate) async fn end(self) {
+        let spawner = self.spawner.pid();
+        self.shutdown.begin();
+        drop(self.pool);
+        drop(self.spawner);
+        drop(self.reports);
+        assert_eq!(self.shutdown.wait(PATIENCE).await, Waited::Ended);
+        assert!(!alive(spawner), "the spawner ends and is reaped");
+    }
+}
+
+/// The result of a completed job, as text.
+pub(crate) fn text(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Completed { result, .. } => String::from_utf8_lossy(&result).into_owned(),
+        Outcome::Failed { .. } | Outcome::Released { .. } | Outcome::Cancelled => {
+            panic!("not completed: {outcome:?}")
+        }
+    }
+}
+
+pub(crate) fn failed(outcome: Outcome, kind: FailureKind) -> (Failure, Retry) {
+    match outcome {
+        Outcome::Failed { failure, retry } if failure.kind == kind => (failure, retry),
+        Outcome::Failed { .. }
+        | Outcome::Completed { .. }
+        | Outcome::Released { .. }
+        | Outcome::Cancelled => {
+            panic!("not {kind:?}: {outcome:?}")
+        }
+    }
+}
+
+/// Whether a process is there and not only waits to be reaped.
+pub(crate) fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what}");
+}
+
+pub(crate) async fn gone(pid: u32) {
+    until(&format!("process {pid} goes away"), || !alive(pid)).await;
+}
