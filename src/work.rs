@@ -37,7 +37,6 @@ pub use crate::work::place::boot_id;
 pub use crate::work::query::Filter;
 pub use crate::work::query::Page;
 pub use crate::work::query::Query;
-pub use crate::work::query::SLICES_A_PAGE_MAX;
 pub use crate::work::record::Mark;
 pub use crate::work::record::Record;
 pub use crate::work::record::State;

@@ -98,6 +98,11 @@ impl Buffer {
         self.fresh.iter().map(|run| run.len()).sum()
     }
 
+    #[cfg(test)]
+    pub(crate) fn fresh_runs(&self) -> usize {
+        self.fresh.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.folding.is_none()
     }

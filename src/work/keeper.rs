@@ -36,6 +36,8 @@ pub struct Options {
     pub fold_every: Duration,
     /// How often everything is handed to the operating system, so that a killed process finds it again.
     pub flush_every: Duration,
+    /// How many slices one page of a list looks at, of up to 46 jobs each.
+    pub slices_a_page: usize,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
             fold_at_max: 1 << 20,
             fold_every: Duration::from_secs(60),
             flush_every: Duration::from_secs(5),
+            slices_a_page: 3_000,
         }
     }
 }
@@ -83,7 +86,8 @@ impl WorkTree {
     /// A work tree that is not open yet; nothing is read or written.
     #[must_use]
     pub fn new(place: Place, options: Options) -> WorkTree {
-        WorkTree { place, options, shared: Arc::default(), home: Mutex::default() }
+        let shared = Arc::new(Shared::new(options.slices_a_page));
+        WorkTree { place, options, shared, home: Mutex::default() }
     }
 
     /// The reading side, also across rebuilds.

@@ -1,4 +1,4 @@
-//! Retention: removing the slices whose jobs the log has let go of, a few with each batch.
+//! Retention: taking out of the slices what the log has let go of, a few slices with each batch.
 //!
 //! Readers do not see such jobs from the moment the floor rises; this only gives the space back to sled.
 
@@ -7,6 +7,7 @@ use crate::job::id::Position;
 use crate::work::Error;
 use crate::work::applier::Applier;
 use crate::work::slice;
+use crate::work::tail::put_slices;
 use std::ops::ControlFlow;
 
 /// How many slices are looked at between two batches.
@@ -28,7 +29,7 @@ impl Pruning {
 }
 
 impl Applier {
-    /// Looks at `count` slices from where it stopped, and removes those all of whose jobs are forgotten.
+    /// Looks at `count` slices from where it stopped, and removes or shrinks those with forgotten jobs.
     ///
     /// A pass begins at the smallest key whenever the floor has risen and ends at the first job submitted above it.
     pub(crate) fn prune(&mut self, count: usize) -> Result<(), Error> {
@@ -39,7 +40,7 @@ impl Applier {
         let floor = self.pruning.floor;
         let mut looked_at = 0;
         let mut next = None;
-        let mut forgotten = Vec::new();
+        let mut changed = Vec::new();
         let mut damage = Ok(());
         self.tree.scan(from, |key, bytes| {
             if looked_at == count {
@@ -49,8 +50,13 @@ impl Applier {
             looked_at += 1;
             match slice::decode(key, bytes) {
                 Ok(records) if records[0].submitted_position() >= floor => return ControlFlow::Break(()),
-                Ok(records) if records.iter().all(|record| record.is_forgotten(floor)) => forgotten.push(key),
-                Ok(_) => {}
+                Ok(mut records) => {
+                    let found = records.len();
+                    records.retain(|record| !record.is_forgotten(floor));
+                    if records.len() < found {
+                        changed.push((key, records));
+                    }
+                }
                 Err(error) => {
                     damage = Err(error);
                     return ControlFlow::Break(());
@@ -60,8 +66,12 @@ impl Applier {
         })?;
         damage?;
         // The last slice is still in use.
-        for key in forgotten.into_iter().filter(|key| !self.tail.covers(*key)) {
-            self.tree.remove(key)?;
+        for (key, records) in changed.into_iter().filter(|(key, _)| !self.tail.covers(*key)) {
+            if records.is_empty() {
+                self.tree.remove(key)?;
+            } else {
+                put_slices(&self.tree, key, &records)?;
+            }
         }
         self.pruning.next = next;
         Ok(())

@@ -17,9 +17,6 @@ use std::ops::Bound;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// How many slices one page looks at: some 140,000 jobs, about 5 ms.
-pub const SLICES_A_PAGE_MAX: usize = 3_000;
-
 /// Which jobs a list shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
@@ -89,8 +86,8 @@ impl Query {
         }
     }
 
-    /// Up to `limit` jobs after `after`, in order of id. It looks at [`SLICES_A_PAGE_MAX`] slices at most, so a page
-    /// may be short, even empty, while more follow. Jobs submitted while pages are read show up at the end.
+    /// Up to `limit` jobs after `after`, in order of id. It looks at `Options::slices_a_page` slices at most, so a
+    /// page may be short, even empty, while more follow. Jobs submitted while pages are read show up at the end.
     ///
     /// # Errors
     /// [`Error::Rebuilding`] as long as the history is not complete; [`Error::Closed`]; [`Error::Broken`].
@@ -112,7 +109,7 @@ impl Query {
             let mut looked_at = 0;
             let mut result = Ok(Ended::AtTheEnd);
             tree.scan(from, |key, bytes| {
-                if looked_at == SLICES_A_PAGE_MAX {
+                if looked_at == self.0.slices_a_page {
                     result = Ok(Ended::Early);
                     return ControlFlow::Break(());
                 }

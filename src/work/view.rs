@@ -16,13 +16,18 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 /// What outlives single trees: the current view and the log's floor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     view: RwLock<Option<Arc<View>>>,
     floor: AtomicU64,
+    pub(crate) slices_a_page: usize,
 }
 
 impl Shared {
+    pub(crate) fn new(slices_a_page: usize) -> Shared {
+        Shared { view: RwLock::default(), floor: AtomicU64::new(0), slices_a_page }
+    }
+
     /// The current view.
     pub(crate) fn view(&self) -> Result<Arc<View>, Error> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)

@@ -39,6 +39,7 @@ pub(super) const SMALL: Options = Options {
     fold_at_max: 160,
     fold_every: Duration::from_secs(60),
     flush_every: Duration::from_secs(5),
+    slices_a_page: 5,
 };
 
 pub(super) struct Rig {
