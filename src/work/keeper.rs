@@ -130,6 +130,8 @@ impl WorkTree {
         if let Some(home) = self.home.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // Without this a crash before the next tree is made could bring the abandoned one back.
             home.disown()?;
+            // The next one may need the space.
+            home.remove();
         }
         self.forget_below(span.floor);
         self.begin(span, reason.to_owned())
@@ -169,8 +171,8 @@ impl WorkTree {
     fn begin(&self, span: Span, reason: String) -> Result<Opened, Error> {
         let home = self.place.create()?;
         let pulse = Pulse::default();
-        let tree = Tree::open(&home.tree(), self.options.cache_bytes, &pulse)?;
-        home.sync()?;
+        let tree = Tree::open(&home.tree(), self.options.cache_bytes, &pulse);
+        let tree = tree.and_then(|tree| home.sync().map(|()| tree)).inspect_err(|_| home.remove())?;
         let before = Position(span.floor.0.saturating_sub(1));
         let positions = Positions { applied: before, folded: before };
         let applier = self.start(home, tree, pulse, span, positions, false);

@@ -143,8 +143,17 @@ impl Home {
         let others =
             numbers(&self.work).unwrap_or_default().into_iter().filter(|number| *number < self.number);
         for number in others {
-            let path = Home { work: self.work.clone(), number, cleared: true }.path();
-            if let Err(error) = fs::remove_dir_all(&path) {
+            Home { work: self.work.clone(), number, cleared: true }.remove();
+        }
+    }
+
+    /// Deletes this directory, also under an applier that still uses it.
+    pub(crate) fn remove(&self) {
+        let path = self.path();
+        match fs::remove_dir_all(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "an old work tree could not be deleted");
             }
         }
