@@ -21,6 +21,8 @@ use crate::work::view::View;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How the work tree uses memory and time.
@@ -80,6 +82,8 @@ pub struct WorkTree {
     options: Options,
     shared: Arc<Shared>,
     home: Mutex<Option<Home>>,
+    /// The highest number of a directory that this process used.
+    used: AtomicU32,
 }
 
 impl WorkTree {
@@ -87,7 +91,7 @@ impl WorkTree {
     #[must_use]
     pub fn new(place: Place, options: Options) -> WorkTree {
         let shared = Arc::new(Shared::new(options.slices_a_page));
-        WorkTree { place, options, shared, home: Mutex::default() }
+        WorkTree { place, options, shared, home: Mutex::default(), used: AtomicU32::new(0) }
     }
 
     /// The reading side, also across rebuilds.
@@ -169,7 +173,9 @@ impl WorkTree {
     }
 
     fn begin(&self, span: Span, reason: String) -> Result<Opened, Error> {
-        let home = self.place.create()?;
+        // A number is not used twice: a stuck applier, should it wake up, may still write into its directory.
+        let home = self.place.create(self.used.load(Ordering::Relaxed))?;
+        self.used.store(home.number(), Ordering::Relaxed);
         let pulse = Pulse::default();
         let tree = Tree::open(&home.tree(), self.options.cache_bytes, &pulse);
         let tree = tree.and_then(|tree| home.sync().map(|()| tree)).inspect_err(|_| home.remove())?;
@@ -191,6 +197,7 @@ impl WorkTree {
         let beginning = Beginning { applied: positions.folded, complete_at: span.head, seeded };
         let view = Arc::new(View::new(tree.clone(), pulse, &beginning));
         self.shared.switch(Some(Arc::clone(&view)));
+        self.used.store(home.number(), Ordering::Relaxed);
         *self.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(home.clone());
         Applier {
             view,

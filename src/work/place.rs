@@ -49,9 +49,9 @@ impl Place {
         Ok(newest.map(|number| Home { work: self.dir.clone(), number, cleared: false }))
     }
 
-    /// A new directory, above all others, with nothing in it but what says whose it is.
-    pub(crate) fn create(&self) -> Result<Home, Error> {
-        let number = self.newest()?.map_or(1, |newest| newest.number + 1);
+    /// A new directory, above all others and `used`, with nothing in it but what says whose it is.
+    pub(crate) fn create(&self, used: u32) -> Result<Home, Error> {
+        let number = self.newest()?.map_or(0, |newest| newest.number).max(used) + 1;
         let home = Home { work: self.dir.clone(), number, cleared: false };
         let path = home.path();
         fs::create_dir(&path).map_err(|source| failed("creating", &path, source))?;
@@ -95,6 +95,10 @@ pub(crate) struct Home {
 }
 
 impl Home {
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.work.join(format!("{:04}", self.number))
     }
