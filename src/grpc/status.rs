@@ -1,6 +1,7 @@
 //! Refusals and the one function that knows `tonic::Status`. What a client sees is made here; paths, causes and
 //! backtraces stay in the server's own log.
 
+mod failed;
 mod reason;
 mod refused;
 #[cfg(test)]

@@ -54,9 +54,12 @@ pub enum Error {
     /// The log could not be read.
     #[error("the log cannot be read")]
     Log(#[source] log::Error),
-    /// A newer stream of the same producer, worker or reader took this one's place.
-    #[error("a newer stream of the same name took this one's place")]
-    Replaced,
+    /// A newer stream of the same producer took this one's place.
+    #[error("a newer stream of the same producer took this one's place")]
+    ProducerReplaced,
+    /// A newer stream of the same worker took this one's place.
+    #[error("a newer stream of the same worker took this one's place")]
+    WorkerReplaced,
     /// The service is stopping; reads and streams go on elsewhere.
     #[error("the service is shutting down")]
     ShuttingDown,

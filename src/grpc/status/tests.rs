@@ -1,9 +1,12 @@
+use crate::engine::command;
 use crate::grpc::status::Effect;
 use crate::grpc::status::Reason;
 use crate::grpc::status::Refusal;
 use crate::grpc::status::Violation;
 use crate::grpc::status::reason_of;
 use crate::job::decide::Refused;
+use crate::job::id::Sequence;
+use crate::service;
 use std::time::Duration;
 use tonic::Code;
 use tonic::Status;
@@ -60,6 +63,13 @@ fn details_carry_the_delay_the_facts_and_the_fields() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
     assert_eq!(status.get_details_error_info().unwrap().metadata["max_pending"], "10");
+
+    let floor = service::Error::BelowFloor { wanted: Sequence(3), floor: Sequence(9) };
+    let status = Status::from(floor);
+    assert_eq!((status.code(), reason_of(&status)), (Code::OutOfRange, Some(Reason::CursorBelowFloor)));
+    assert_eq!(status.get_details_error_info().unwrap().metadata["floor_sequence"], "9");
+    let stopping = Status::from(service::Error::from(command::Error::ShuttingDown));
+    assert_eq!(reason_of(&stopping), Some(Reason::ShuttingDown));
 
     let violation = |reason, field: &str| Violation { reason, field: field.into(), text: "no".into() };
     let invalid =
