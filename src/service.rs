@@ -3,6 +3,7 @@
 //! Commands go to the engine's writer; reads go to the published view, then the work tree, then the log.
 
 pub mod error;
+pub mod workers;
 
 pub use crate::service::error::Error;
 

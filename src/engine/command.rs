@@ -160,6 +160,10 @@ pub enum Command {
     Attach(Attach, Reply<Welcome>),
     /// A message of a session; an empty one is a sign of life. Its answers go to the session's outlet.
     Work(Session, WorkerMessage),
+    /// Ends attempts of a worker without a session, by its name; one answer for each. A sign of life.
+    Finish(Arc<str>, WorkerMessage, Reply<Vec<Ack>>),
+    /// Asks which of these leases the worker of that name still holds. A sign of life.
+    Extend(Arc<str>, Vec<(JobId, LeaseToken)>, WorkerMessage, Reply<Vec<(JobId, LeaseToken)>>),
     /// The session's link closed; with `Bye::Said` its leases are released, otherwise they wait for its return.
     Detach(Session, Bye),
     /// The session takes no more leases; it keeps those it has, and all of them are in its outlet when this is answered.
@@ -177,6 +181,8 @@ pub enum Bye {
     Said,
     /// The link closed without a word.
     Unsaid,
+    /// A unary call ended; the worker makes another one within the lease period.
+    CallEnded,
 }
 
 /// The answer to [`Attach`].

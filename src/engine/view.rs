@@ -231,6 +231,13 @@ impl View {
         self.read().queue_numbers.get(name).copied()
     }
 
+    /// The names of these queues; `None` for a number that was never given.
+    #[must_use]
+    pub fn queue_names_of(&self, queues: impl Iterator<Item = QueueNo>) -> Vec<Option<QueueName>> {
+        let inner = self.read();
+        queues.map(|queue| inner.queues.get(queue.0 as usize).map(|view| view.name.clone())).collect()
+    }
+
     /// The names of all queues, by number.
     #[must_use]
     pub fn queue_names(&self) -> Vec<QueueName> {

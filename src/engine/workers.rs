@@ -228,6 +228,15 @@ impl Workers {
         self.at(number).heard = now;
     }
 
+    /// The worker of that name gave a sign of life; if it holds no session, its leases last until `deadline` at least.
+    pub(in crate::engine) fn heard_of(&mut self, name: &Arc<str>, now: Tick, deadline: Tick) {
+        if let Some(&number) = self.by_name.get(name) {
+            let worker = self.at(number);
+            worker.heard = now;
+            worker.deadline = worker.deadline.map(|before| before.max(deadline));
+        }
+    }
+
     /// The worker takes `more` further leases.
     pub(in crate::engine) fn add_free(&mut self, number: u32, more: u32) {
         let worker = self.at(number);

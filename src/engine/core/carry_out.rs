@@ -72,6 +72,15 @@ impl<L: Log> Core<L> {
                 self.answer(reply, Ok(welcome));
             }
             Command::Work(session, message) => self.work(session, message),
+            Command::Finish(worker, message, reply) => {
+                let acks = self.finish_for(&worker, message);
+                self.answer(reply, Ok(acks));
+            }
+            Command::Extend(worker, claimed, message, reply) => {
+                self.finish_for(&worker, message);
+                let held = self.extend(&worker, claimed);
+                self.answer(reply, Ok(held));
+            }
             Command::Detach(session, bye) => self.detach(session, bye),
             Command::StopLeases(session, reply) => {
                 self.stop_leases(session);
@@ -189,8 +198,11 @@ impl<L: Log> Core<L> {
             }
             Command::Attach(_, reply) => self.answer(reply, Err(error)),
             Command::Work(session, message) => self.refuse_work(session, message, &error),
+            Command::Finish(_, _, reply) => self.answer(reply, Err(error)),
+            Command::Extend(_, _, _, reply) => self.answer(reply, Err(error)),
             // There is no room to release what it holds, so that waits, and lapses once there is.
             Command::Detach(session, Bye::Said | Bye::Unsaid) => self.detach(session, Bye::Unsaid),
+            Command::Detach(session, Bye::CallEnded) => self.detach(session, Bye::CallEnded),
             Command::StopLeases(session, reply) => {
                 self.stop_leases(session);
                 self.answer(reply, Ok(()));

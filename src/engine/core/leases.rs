@@ -17,6 +17,7 @@ use crate::engine::workers::Unnamed;
 use crate::job::decide::claim;
 use crate::job::decide::finish;
 use crate::job::decide::finish::Finish;
+use crate::job::decide::leased;
 use crate::job::event::Event;
 use crate::job::event::Failure;
 use crate::job::event::FailureKind;
@@ -117,6 +118,42 @@ impl<L: Log> Core<L> {
         self.workers.add_free(number, message.free);
     }
 
+    /// Ends attempts of a worker that holds no session: the lease tokens prove what they may end. [LEASE-1]
+    pub(in crate::engine::core) fn finish_for(
+        &mut self,
+        worker: &Arc<str>,
+        message: WorkerMessage,
+    ) -> Vec<Ack> {
+        self.heard_of(worker);
+        for (holder, progress) in message.progress {
+            self.progress(holder, progress);
+        }
+        let finishes = message.finishes.into_iter().map(|request| {
+            let (id, token) = (request.holder.id, request.holder.token);
+            Ack { id, token, outcome: self.finish(request) }
+        });
+        finishes.collect()
+    }
+
+    /// Which of these leases the worker holds.
+    pub(in crate::engine::core) fn extend(
+        &mut self,
+        worker: &Arc<str>,
+        claimed: Vec<(JobId, LeaseToken)>,
+    ) -> Vec<(JobId, LeaseToken)> {
+        self.heard_of(worker);
+        let holds = |(id, token): &(JobId, LeaseToken)| {
+            let leased = leased(&self.state, *id, *token, None);
+            leased.is_ok_and(|(_, job)| self.state.worker(job) == Some(worker))
+        };
+        claimed.into_iter().filter(holds).collect()
+    }
+
+    fn heard_of(&mut self, worker: &Arc<str>) {
+        let deadline = self.now.tick.after(self.options.lease_period);
+        self.workers.heard_of(worker, self.now.tick, deadline);
+    }
+
     fn finish(&mut self, request: FinishRequest) -> Result<(), Error> {
         let mut events = Vec::with_capacity(1);
         let (chance, now) = (self.chance.next_u32(), self.time());
@@ -137,6 +174,10 @@ impl<L: Log> Core<L> {
         match bye {
             Bye::Unsaid => {
                 let deadline = self.now.tick.after(self.options.reconnect_grace);
+                self.workers.detach(number, deadline);
+            }
+            Bye::CallEnded => {
+                let deadline = self.now.tick.after(self.options.lease_period);
                 self.workers.detach(number, deadline);
             }
             Bye::Said => {

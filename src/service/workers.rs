@@ -1,0 +1,188 @@
+//! Working on jobs: a worker's session, from attaching to good-bye. Used by the stream of a remote worker and by the
+//! server's own pools alike.
+
+use crate::engine::Handle;
+use crate::engine::command::Bye;
+use crate::engine::command::Command;
+use crate::engine::command::Grant;
+use crate::engine::command::Welcome;
+use crate::engine::command::WorkerMessage;
+use crate::engine::view::Published;
+use crate::engine::workers::Attach;
+use crate::engine::workers::Liveness;
+use crate::engine::workers::Output;
+use crate::engine::workers::Session;
+use crate::engine::workers::Unnamed;
+use crate::engine::workers::WorkerView;
+use crate::job::decide::finish::Finish;
+use crate::job::event::Event;
+use crate::job::event::Submitted;
+use crate::job::id::JobId;
+use crate::job::id::LeaseToken;
+use crate::job::id::QueueName;
+use crate::service::Error;
+use crate::service::Service;
+use crate::shutdown::Shutdown;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What a worker says of itself when it begins.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// Its name; the same name comes back for the same leases.
+    pub name: Arc<str>,
+    /// What it takes jobs from.
+    pub queues: Vec<QueueName>,
+    /// How many leases it takes now.
+    pub free: u32,
+    /// The leases it believes to hold.
+    pub held: Vec<(JobId, LeaseToken)>,
+    /// How it is known to be alive.
+    pub liveness: Liveness,
+    /// What becomes of its leases that `held` does not name.
+    pub unnamed: Unnamed,
+}
+
+/// A lease with the job it is for.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// The lease.
+    pub grant: Grant,
+    /// The name of the job's queue.
+    pub queue: QueueName,
+    /// The job as it was submitted.
+    pub job: Submitted,
+}
+
+/// The side of a session that tells the engine. Dropping it without [`Teller::close`] leaves the leases to their grace.
+#[derive(Debug)]
+pub struct Teller {
+    engine: Handle,
+    shutdown: Shutdown,
+    session: Session,
+    closed: bool,
+}
+
+/// The side of a session that hears of leases, acks and cancels. It ends when the session does.
+pub type Hearing = mpsc::UnboundedReceiver<Output>;
+
+impl Service {
+    /// Begins a worker's session; an earlier one of the same name ends.
+    ///
+    /// # Errors
+    /// If the engine does not take it.
+    pub async fn attach_worker(&self, hello: Hello) -> Result<(Teller, Hearing, Welcome), Error> {
+        let (outlet, hearing) = mpsc::unbounded_channel();
+        let Hello { name, queues, free, held, liveness, unnamed } = hello;
+        let attach = Attach { name, queues, free, held, outlet, liveness, unnamed };
+        let welcome = self.engine().call(0, |reply| Command::Attach(attach, reply)).await?;
+        let teller = Teller {
+            engine: self.engine().clone(),
+            shutdown: self.shutdown().clone(),
+            session: welcome.session,
+            closed: false,
+        };
+        Ok((teller, hearing, welcome))
+    }
+
+    /// The leases with their jobs: from memory where they are still there, else from the log.
+    ///
+    /// # Errors
+    /// [`Error::Log`] if the log cannot be read.
+    pub async fn leases(&self, grants: Vec<Grant>) -> Result<Vec<Lease>, Error> {
+        let view = self.engine().view();
+        let mut jobs: Vec<Option<Submitted>> = Vec::with_capacity(grants.len());
+        let mut frame: Option<Arc<Published>> = None;
+        for grant in &grants {
+            if frame.as_ref().is_none_or(|frame| frame.position != grant.submitted_at.position) {
+                frame = view.frame_of(grant.submitted_at);
+            }
+            jobs.push(
+                frame.as_ref().and_then(|frame| submitted(&frame.events[grant.submitted_at.index as usize])),
+            );
+        }
+        if jobs.iter().any(Option::is_none) {
+            let (history, wanted) = (Arc::clone(self.engine().history()), grants.clone());
+            let read = tokio::task::spawn_blocking(move || {
+                let events = jobs.into_iter().zip(&wanted).map(|(job, grant)| match job {
+                    Some(job) => Ok(Some(job)),
+                    None => history.event(grant.submitted_at).map(|event| submitted(&event)),
+                });
+                events.collect::<Result<Vec<_>, _>>()
+            });
+            jobs = read.await.map_err(|_panicked| Error::ShuttingDown)?.map_err(Error::Log)?;
+        }
+        let names = view.queue_names_of(grants.iter().map(|grant| grant.queue));
+        let whole = grants.into_iter().zip(jobs).zip(names).map(|((grant, job), queue)| Lease {
+            grant,
+            queue: queue.expect("a queue is published with its first job"),
+            job: job.expect("a grant points to the submission of its job"),
+        });
+        Ok(whole.collect())
+    }
+
+    /// All workers that hold leases or want some.
+    ///
+    /// # Errors
+    /// If the engine does not answer.
+    pub async fn list_workers(&self) -> Result<Vec<WorkerView>, Error> {
+        Ok(self.engine().call(0, Command::ListWorkers).await?)
+    }
+}
+
+fn submitted(event: &Event) -> Option<Submitted> {
+    if let Event::Submitted(job) = event { Some(job.clone()) } else { None }
+}
+
+impl Teller {
+    /// Tells the engine; every message is a sign of life. Waits while the engine is busy.
+    ///
+    /// # Errors
+    /// If the engine takes nothing more.
+    pub async fn tell(&self, message: WorkerMessage) -> Result<(), Error> {
+        let bytes = weight(&message);
+        Ok(self.engine.send(bytes, Command::Work(self.session, message)).await?)
+    }
+
+    /// Takes no more leases. When this returns, those that were given are in the hearing side.
+    ///
+    /// # Errors
+    /// If the engine does not answer.
+    pub async fn stop_leases(&self) -> Result<(), Error> {
+        let session = self.session;
+        Ok(self.engine.call(0, |reply| Command::StopLeases(session, reply)).await?)
+    }
+
+    /// Ends the session; what `bye` says decides what becomes of its leases.
+    pub async fn close(mut self, bye: Bye) {
+        self.closed = true;
+        // An engine that has stopped holds no session any more.
+        let _ = self.engine.send(0, Command::Detach(self.session, bye)).await;
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        if !self.closed {
+            let (engine, session) = (self.engine.clone(), self.session);
+            self.shutdown.spawn(async move {
+                let _ = engine.send(0, Command::Detach(session, Bye::Unsaid)).await;
+            });
+        }
+    }
+}
+
+/// About how many bytes of log a message needs.
+#[must_use]
+pub fn weight(message: &WorkerMessage) -> usize {
+    let of_finish = |finish: &Finish| match finish {
+        Finish::Complete { result, .. } => result.0.len(),
+        Finish::Fail { failure, .. } => {
+            let stderr = failure.process.as_ref().map_or(0, |process| process.stderr.len());
+            failure.message.len() + stderr
+        }
+        Finish::Release { reason, .. } => reason.len(),
+    };
+    let finishes: usize = message.finishes.iter().map(|request| 128 + of_finish(&request.finish)).sum();
+    finishes + 128 * message.progress.len()
+}
