@@ -4,3 +4,4 @@ pub mod convert;
 pub mod limits;
 pub mod listener;
 pub mod status;
+pub mod workers;

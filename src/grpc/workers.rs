@@ -33,7 +33,10 @@ impl Workers {
 impl WorkerService for Workers {
     type WorkStream = WorkStream;
 
-    async fn work(&self, request: Request<Streaming<v1::WorkRequest>>) -> Result<Response<WorkStream>, Status> {
+    async fn work(
+        &self,
+        request: Request<Streaming<v1::WorkRequest>>,
+    ) -> Result<Response<WorkStream>, Status> {
         let stream = stream::open(self.service.clone(), self.sizes, request.into_inner());
         Ok(Response::new(stream))
     }

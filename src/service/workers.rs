@@ -2,6 +2,7 @@
 //! server's own pools alike.
 
 use crate::engine::Handle;
+use crate::engine::command::Ack;
 use crate::engine::command::Bye;
 use crate::engine::command::Command;
 use crate::engine::command::Grant;
@@ -119,6 +120,29 @@ impl Service {
             job: job.expect("a grant points to the submission of its job"),
         });
         Ok(whole.collect())
+    }
+
+    /// Ends attempts for a worker without a session.
+    ///
+    /// # Errors
+    /// If the engine does not answer.
+    pub async fn finish_for(&self, worker: Arc<str>, message: WorkerMessage) -> Result<Vec<Ack>, Error> {
+        let bytes = weight(&message);
+        Ok(self.engine().call(bytes, |reply| Command::Finish(worker, message, reply)).await?)
+    }
+
+    /// Extends the leases of a worker without a session; says which of `claimed` it holds.
+    ///
+    /// # Errors
+    /// If the engine does not answer.
+    pub async fn extend_for(
+        &self,
+        worker: Arc<str>,
+        claimed: Vec<(JobId, LeaseToken)>,
+        message: WorkerMessage,
+    ) -> Result<Vec<(JobId, LeaseToken)>, Error> {
+        let bytes = weight(&message);
+        Ok(self.engine().call(bytes, |reply| Command::Extend(worker, claimed, message, reply)).await?)
     }
 
     /// All workers that hold leases or want some.
