@@ -5,11 +5,13 @@
 //! execs a program for every job, [`Mode::Serve`] keeps a process that reads jobs a line, [`Mode::Handler`]
 //! calls Rust. `docs/workers.md` is the contract with the processes.
 
+pub mod claims;
 pub mod command;
 pub mod handler;
 pub mod limits;
 pub mod spawner;
 
+mod ahead;
 mod backlog;
 mod backoff;
 mod each;
