@@ -17,6 +17,8 @@ mod inbox;
 pub mod index;
 pub mod overlay;
 pub mod recover;
+#[cfg(test)]
+mod simulation;
 pub mod view;
 pub mod workers;
 mod writer;

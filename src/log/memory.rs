@@ -44,7 +44,8 @@ struct Platter {
     durable: Position,
     carried: BTreeMap<Pointer, Event>,
     checkpoints: BTreeMap<Position, Vec<u8>>,
-    full: bool,
+    /// Bytes of prepared space that are left on a full disk; `None`: the disk is not full.
+    left: Option<u64>,
     appends_until_failure: Option<u64>,
     syncs_until_failure: Option<u64>,
     /// Which opening of the disk is the current one: an earlier log is deposed.
@@ -64,7 +65,7 @@ impl Disk {
             durable: Position(0),
             carried: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
-            full: false,
+            left: None,
             appends_until_failure: None,
             syncs_until_failure: None,
             opening: 0,
@@ -100,14 +101,25 @@ impl Disk {
         self.lock().syncs_until_failure = Some(nth);
     }
 
+    /// Takes back the faults that were ordered and have not come.
+    pub fn forget_faults(&self) {
+        let mut platter = self.lock();
+        (platter.appends_until_failure, platter.syncs_until_failure) = (None, None);
+    }
+
     /// Fills the disk: appends answer [`Error::Full`] and nothing can be checkpointed.
     pub fn fill(&self) {
-        self.lock().full = true;
+        self.fill_but(0);
+    }
+
+    /// Fills the disk, with `bytes` of prepared space left for appends.
+    pub fn fill_but(&self, bytes: u64) {
+        self.lock().left = Some(bytes);
     }
 
     /// Gives the disk space again.
     pub fn empty(&self) {
-        self.lock().full = false;
+        self.lock().left = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, Platter> {
@@ -221,13 +233,15 @@ impl Log for Memory {
         if !continues {
             return Err(Error::Conflict { position: frame.position, head: head.position });
         }
-        if platter.full {
+        let whole = (bytes + Frame::HEADER_BYTES) as u64;
+        if platter.left.is_some_and(|left| left < whole) {
             return Err(Error::Full { bytes });
         }
         if due(&mut platter.appends_until_failure) {
             self.poisoned = true;
             return Err(broken("writing", std::io::ErrorKind::Other));
         }
+        platter.left = platter.left.map(|left| left - whole);
         platter.frames.push(frame.clone());
         self.head = platter.head();
         Ok(())
@@ -249,9 +263,10 @@ impl Log for Memory {
     }
 
     fn room(&self) -> Room {
-        let full = self.disk.lock().full;
-        let (current_bytes, spares) = if full { (0, 0) } else { (SEGMENT_BYTES, 1) };
-        Room { current_bytes, segment_bytes: SEGMENT_BYTES, spares, disk_full: full }
+        let left = self.disk.lock().left;
+        let current_bytes = left.map_or(SEGMENT_BYTES, |left| left.min(SEGMENT_BYTES));
+        let disk_full = left.is_some();
+        Room { current_bytes, segment_bytes: SEGMENT_BYTES, spares: usize::from(!disk_full), disk_full }
     }
 
     fn limits(&self) -> Limits {
@@ -355,7 +370,7 @@ impl Archive for MemoryArchive {
             source,
         })?;
         let mut platter = self.disk.lock();
-        if platter.full {
+        if platter.left.is_some() {
             return Err(broken("writing", std::io::ErrorKind::StorageFull));
         }
         platter.checkpoints.insert(at, content);
