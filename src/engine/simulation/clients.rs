@@ -140,8 +140,12 @@ impl World {
         self.submit(known.jobs, Origin::Key { key, fingerprint: known.fingerprint });
     }
 
-    /// The producer goes on behind what it knows to be accepted, or a little before.
+    /// The producer goes on behind what it knows to be accepted, or a little before; one batch at a time.
     fn produce(&mut self) {
+        let under_way = |pending: &Pending| matches!(pending, Pending::Submit(_, Origin::Producer { .. }, _));
+        if self.pending.iter().any(under_way) {
+            return;
+        }
         let (name, accepted) = self.clients.producer;
         let producer: Arc<str> = format!("p{name}").into();
         let ordinal = (accepted + 1).saturating_sub(self.dice.below(3)).max(1);
