@@ -1,5 +1,6 @@
 //! Gangline: a persistent job queue with a durable, resumable update log.
 
+pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod engine;
