@@ -19,6 +19,7 @@ pub mod overlay;
 pub mod recover;
 #[cfg(test)]
 mod simulation;
+mod touches;
 pub mod view;
 pub mod workers;
 mod writer;

@@ -3,5 +3,9 @@
 pub mod convert;
 pub mod limits;
 pub mod listener;
+pub mod pulled;
+#[cfg(test)]
+mod rig;
 pub mod status;
+pub mod updates;
 pub mod workers;

@@ -2,7 +2,9 @@
 //!
 //! Commands go to the engine's writer; reads go to the published view, then the work tree, then the log.
 
+pub mod cursors;
 pub mod error;
+pub mod tail;
 pub mod workers;
 
 pub use crate::service::error::Error;

@@ -4,6 +4,7 @@
 use crate::clock::Timestamp;
 use crate::engine::bell::Bell;
 use crate::engine::overlay::JobView;
+use crate::engine::touches::Touches;
 use crate::job::event::Event;
 use crate::job::id::Epoch;
 use crate::job::id::JobId;
@@ -115,7 +116,7 @@ pub(in crate::engine) struct Inner {
     pub(in crate::engine) queues: Vec<QueueView>,
     pub(in crate::engine) queue_numbers: HashMap<QueueName, QueueNo>,
     pub(in crate::engine) cursors: BTreeMap<Arc<str>, NamedCursor>,
-    pub(in crate::engine) watched: HashMap<JobId, watch::Sender<()>, IdHash>,
+    pub(in crate::engine) watched: HashMap<JobId, watch::Sender<Touches>, IdHash>,
 }
 
 /// The readers' view. Cheap to share.
@@ -186,6 +187,16 @@ impl View {
         let start =
             usize::try_from(from.0.checked_sub(first.0)?).expect("the ring is far smaller than memory");
         Some(inner.frames.range(start..).take(limit).cloned().collect())
+    }
+
+    /// The position of the frame that holds the update `sequence`, if that frame is still in memory.
+    #[must_use]
+    pub fn position_of(&self, sequence: Sequence) -> Option<Position> {
+        let inner = self.read();
+        let after = inner.frames.partition_point(|frame| frame.first_sequence <= sequence);
+        let frame = inner.frames.get(after.checked_sub(1)?)?;
+        // Of frames that begin with the same sequence only the last holds an update, if any does.
+        (sequence <= frame.last_sequence()).then_some(frame.position)
     }
 
     /// The frame that holds the event at `at`, if it is still in memory.
@@ -326,13 +337,20 @@ impl View {
 pub struct Watch {
     view: Arc<View>,
     id: JobId,
-    changes: watch::Receiver<()>,
+    changes: watch::Receiver<Touches>,
 }
 
 impl Watch {
     /// Waits for the next frame with an update of the job. A frame between two calls is not missed.
     pub async fn changed(&mut self) {
         self.changes.changed().await.expect("the view keeps the sender while somebody watches");
+    }
+
+    /// The frames from `from` on with an update of the job, of those published since it was first watched; `None` if they
+    /// are more than are remembered.
+    #[must_use]
+    pub fn touched_since(&self, from: Position) -> Option<Vec<Position>> {
+        self.changes.borrow().since(from)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod names;
 pub mod queue;
 pub mod spec;
 pub mod submit;
+pub mod tail;
 #[cfg(test)]
 mod tests;
 pub mod time;

@@ -10,6 +10,7 @@ use crate::engine::view::QueueView;
 use crate::engine::view::Seen;
 use crate::job::event::Event;
 use crate::job::id::Pointer;
+use crate::job::id::Position;
 use crate::job::id::QueueNo;
 use crate::job::queue::Queue;
 use crate::job::state::JobState;
@@ -63,7 +64,7 @@ impl<L: Log> Core<L> {
             show(&mut inner, &self.state, touched, frame, &draft.events);
         }
         set_cursors(&mut inner, &self.state, &draft.events);
-        notify(&inner, &draft.events);
+        notify(&inner, &draft.events, frame.position);
         let published = Arc::new(Published { published_bytes, ..Published::of(frame, draft.events) });
         for frame in self.unpublished.drain(..).chain([published]) {
             // A decoded event takes about as much again as its bytes in the log.
@@ -132,13 +133,13 @@ fn set_cursors(inner: &mut Inner, state: &State, events: &[Event]) {
     }
 }
 
-fn notify(inner: &Inner, events: &[Event]) {
+fn notify(inner: &Inner, events: &[Event], position: Position) {
     if inner.watched.is_empty() {
         return;
     }
     for (id, _) in events.iter().filter_map(Event::job) {
         if let Some(watched) = inner.watched.get(&id) {
-            watched.send_replace(());
+            watched.send_modify(|touches| touches.note(position));
         }
     }
 }

@@ -1,0 +1,43 @@
+//! Frames that have left memory, read back from the log. It may block.
+
+use crate::engine::history::History;
+use crate::engine::view::Published;
+use crate::engine::view::View;
+use crate::job::id::Position;
+use crate::job::id::Sequence;
+use crate::log;
+use crate::service::Error;
+use std::sync::Arc;
+
+/// Published frames from `from` on, read back from the log.
+pub(in crate::service::tail) fn frames(
+    history: &dyn History,
+    view: &View,
+    from: Position,
+    last: Option<Position>,
+    bytes: usize,
+) -> Result<Vec<Arc<Published>>, log::Error> {
+    let frames = history.read(from, bytes)?;
+    // What the view does not show yet may name queues that it does not know.
+    let end = view.seen().position.min(last.unwrap_or(Position(u64::MAX)));
+    let decode = |frame: &log::frame::Frame| match frame.events() {
+        Ok(events) => Ok(Arc::new(Published::of(frame, events))),
+        Err(error) => Err(log::Error::Damaged {
+            file: "the log".to_owned(),
+            offset: 0,
+            position: frame.position,
+            sequence: frame.first_sequence,
+            what: error.to_string(),
+        }),
+    };
+    frames.iter().take_while(|frame| frame.position <= end).map(decode).collect()
+}
+
+/// What a failed read means for a reader whose cursor is `wanted`. [LOG-2]
+pub(in crate::service::tail) fn failed(error: log::Error, wanted: Sequence, history: &dyn History) -> Error {
+    if let log::Error::BelowFloor { .. } = error {
+        Error::BelowFloor { wanted, floor: history.floor().sequence }
+    } else {
+        Error::Log(error)
+    }
+}
