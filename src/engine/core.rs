@@ -421,6 +421,3 @@ impl<L: Log> Core<L> {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -189,6 +189,3 @@ impl Index {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

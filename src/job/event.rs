@@ -181,10 +181,10 @@ pub enum Event {
         /// Number of jobs.
         jobs: u32,
     },
-    /// Producers that have not advanced since this time are forgotten.
+    /// Producers that were idle for the window and have no job of their last ones live are forgotten. [ID-1]
     ProducersForgotten {
-        /// Log time.
-        idle_since: Timestamp,
+        /// Their names.
+        producers: Vec<Arc<str>>,
     },
     /// A writer took over the log.
     Opened {

@@ -6,6 +6,7 @@ use crate::engine::core::Core;
 use crate::engine::core::EVENTS_OF_TIME_MAX;
 use crate::engine::core::Told;
 use crate::job::decide::claim;
+use crate::job::decide::control;
 use crate::job::decide::finish;
 use crate::job::decide::finish::Holder;
 use crate::job::event::Event;
@@ -76,12 +77,9 @@ impl<L: Log> Core<L> {
         let leases = leases.map(|at| in_at_most(NOTICE_GAP_IN, at));
         let progress = self.late_progress.first_key_value().map(|((at, _), _)| *at);
         let next = [due, forget, leases, progress, self.vouch_at].into_iter().flatten().min();
-        let look_for_space = self.now.tick.after(LOOK_FOR_SPACE_IN);
-        let next = match next {
-            // What is due cannot be decided before there is space.
-            _ if self.out_of_space() => Some(look_for_space),
-            next if self.disk_full() => Some(next.map_or(look_for_space, |next| next.min(look_for_space))),
-            next => next,
+        let next = match (next, self.disk_full()) {
+            (_, true) => Some(self.now.tick.after(LOOK_FOR_SPACE_IN)),
+            (next, false) => next,
         };
         self.sleeping_until = next;
         next
@@ -169,8 +167,9 @@ impl<L: Log> Core<L> {
         if self.state.keys().oldest_end().is_some_and(|ended| ended < before) {
             self.emit(Event::KeysForgotten { ended_before: before }, None);
         }
-        if self.state.producers().values().any(|producer| producer.advanced < before) {
-            self.emit(Event::ProducersForgotten { idle_since: before }, None);
+        let producers = control::idle_producers(&self.state, before, EVENTS_OF_TIME_MAX);
+        if !producers.is_empty() {
+            self.emit(Event::ProducersForgotten { producers }, None);
         }
     }
 }

@@ -191,10 +191,10 @@ impl Reference {
                 assert_eq!(known.0 + 1, *ordinal, "ordinals follow one another [ID-1]");
                 *known = (ordinal + u64::from(*jobs) - 1, self.time);
             }
-            Event::ProducersForgotten { idle_since } => {
-                assert!(idle_since.0 + moment.dedupe_ms <= self.time.0, "forgotten too early [ID-1]");
-                let gone = self.producers.extract_if(|_, (_, advanced)| *advanced < *idle_since);
-                for (name, _) in gone {
+            Event::ProducersForgotten { producers } => {
+                for name in producers {
+                    let (_, advanced) = self.producers.remove(name).expect("a producer is forgotten once");
+                    assert!(advanced.0 + moment.dedupe_ms <= self.time.0, "forgotten too early [ID-1]");
                     let prefix = format!("{name}:");
                     self.payloads.retain(|payload| !payload.starts_with(prefix.as_bytes()));
                 }

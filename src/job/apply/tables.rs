@@ -44,8 +44,10 @@ impl State {
                 let range = Range { ordinal: *ordinal, first: *first, first_sequence, jobs };
                 self.producer_advanced(producer, range, at.time)?;
             }
-            Event::ProducersForgotten { idle_since } => {
-                self.producers.retain(|_, producer| producer.advanced >= *idle_since);
+            Event::ProducersForgotten { producers } => {
+                for producer in producers {
+                    self.producers.remove(producer);
+                }
             }
             Event::Opened { .. } => {}
             Event::Submitted(_)

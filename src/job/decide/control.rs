@@ -1,7 +1,9 @@
 //! What people do to jobs, queues and cursors: cancel, retry, delete, set, commit.
 
+use crate::clock::Timestamp;
 use crate::job::decide::Limits;
 use crate::job::decide::Refused;
+use crate::job::dedupe::Range;
 use crate::job::event::Event;
 use crate::job::id::JobId;
 use crate::job::id::QueueName;
@@ -112,4 +114,16 @@ pub fn drop_cursor(state: &State, name: &Arc<str>) -> Result<Event, Refused> {
     } else {
         Err(Refused::NoCursor(name.to_string()))
     }
+}
+
+/// Decides which producers are forgotten: at most `limit` of those that have not advanced since `before` and none of whose
+/// remembered jobs is live, so that repeating a job of theirs cannot double one that still runs. [ID-1]
+#[must_use]
+pub fn idle_producers(state: &State, before: Timestamp, limit: usize) -> Vec<Arc<str>> {
+    let idle = state.producers().iter().filter(|(_, producer)| {
+        let lives =
+            |range: Range| (0..range.jobs).any(|step| state.find(range.first.plus(step), None).is_some());
+        producer.advanced < before && !producer.since(0).any(lives)
+    });
+    idle.take(limit).map(|(name, _)| name.clone()).collect()
 }

@@ -69,7 +69,7 @@ fn about_no_job() -> Vec<Event> {
         Event::KeyTaken { key: "order 77".into(), fingerprint: 0xfeed_beef, first: ID, jobs: 2 },
         Event::KeysForgotten { ended_before: TIME },
         Event::ProducerAdvanced { producer: "p".into(), ordinal: 70_000, first: ID, jobs: 2 },
-        Event::ProducersForgotten { idle_since: TIME },
+        Event::ProducersForgotten { producers: vec!["p-1".into(), "p-2".into()] },
         Event::Opened { epoch: Epoch(9), version: "0.1.0".into() },
     ]
 }
@@ -165,7 +165,7 @@ fn arbitrary_of_tables() -> impl Strategy<Value = Event> {
                 4 => Event::KeyTaken { key: text.into(), fingerprint: number, first, jobs },
                 5 => Event::KeysForgotten { ended_before: time },
                 6 => Event::ProducerAdvanced { producer: text.into(), ordinal, first, jobs },
-                7 => Event::ProducersForgotten { idle_since: time },
+                7 => Event::ProducersForgotten { producers: vec![text.into()] },
                 _ => Event::Opened { epoch: Epoch(number), version: text.into() },
             }
         },

@@ -1,6 +1,7 @@
 //! Repeating a submit never makes a second job: keys and producers. [ID-1]
 
 use crate::job::decide::Refused;
+use crate::job::decide::control;
 use crate::job::decide::submit::Accepted;
 use crate::job::decide::submit::Origin;
 use crate::job::dedupe::PRODUCER_MEMORY_JOBS;
@@ -199,6 +200,11 @@ fn an_idle_producer_is_forgotten_and_a_busy_one_is_not() {
     journal.advance(Duration::from_secs(1));
     let origin = Origin::Producer { producer: "busy".into(), ordinal: 1 };
     journal.submit(vec![job("q")], origin).unwrap();
-    journal.append(&[Event::ProducersForgotten { idle_since: journal.now }]);
+    let idle = control::idle_producers(&journal.state, journal.now, 10);
+    assert!(idle.is_empty(), "its job is still live: repeating it must not double it");
+    let first = journal.state.producers()["p"].recent[0].first;
+    journal.append(&[control::cancel(&journal.state, first, "done".into()).unwrap()]);
+    let idle = control::idle_producers(&journal.state, journal.now, 10);
+    journal.append(&[Event::ProducersForgotten { producers: idle }]);
     assert_eq!(journal.state.producers().keys().map(|name| &**name).collect::<Vec<_>>(), ["busy"]);
 }
