@@ -421,3 +421,6 @@ impl<L: Log> Core<L> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

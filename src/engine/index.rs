@@ -189,3 +189,6 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -439,3 +439,6 @@ fn due(worker: &Worker, period: std::time::Duration) -> Option<Tick> {
         (None, Liveness::Local) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How many leases one frame gives at most, jobs found expired on the way included; the rest follows in the next.
-const GRANTS_MAX: usize = 10_000;
+pub(in crate::engine::core) const GRANTS_MAX: usize = 10_000;
 
 impl<L: Log> Core<L> {
     /// After a restart: leases of this server's own workers ended with its processes; the others run a full new period

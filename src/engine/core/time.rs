@@ -77,9 +77,12 @@ impl<L: Log> Core<L> {
         let leases = leases.map(|at| in_at_most(NOTICE_GAP_IN, at));
         let progress = self.late_progress.first_key_value().map(|((at, _), _)| *at);
         let next = [due, forget, leases, progress, self.vouch_at].into_iter().flatten().min();
-        let next = match (next, self.disk_full()) {
-            (_, true) => Some(self.now.tick.after(LOOK_FOR_SPACE_IN)),
-            (next, false) => next,
+        let look_for_space = self.now.tick.after(LOOK_FOR_SPACE_IN);
+        let next = match next {
+            // What is due cannot be decided before there is space.
+            _ if self.out_of_space() => Some(look_for_space),
+            next if self.disk_full() => Some(next.map_or(look_for_space, |next| next.min(look_for_space))),
+            next => next,
         };
         self.sleeping_until = next;
         next

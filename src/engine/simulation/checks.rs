@@ -7,12 +7,17 @@ use crate::engine::recover::recover;
 use crate::engine::simulation::life::Known;
 use crate::engine::simulation::life::Life;
 use crate::engine::simulation::world::World;
+use crate::engine::workers::LOCAL_PREFIX;
 use crate::engine::workers::WorkerView;
 use crate::job::id::JobId;
 use crate::job::id::Position;
 use crate::job::state::JobState;
 use crate::log::Archive;
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+const LOOK_AT_LEASES: Duration = Duration::from_millis(500);
 
 impl World {
     pub(in crate::engine::simulation) fn check(&mut self) {
@@ -21,6 +26,29 @@ impl World {
         self.check_frames();
         if !self.full {
             self.check_leases();
+            self.check_timer();
+        }
+    }
+
+    /// The engine does not sleep past what it must do: a job that becomes due, a lease that may lapse.
+    fn check_timer(&mut self) {
+        let wall = self.now.wall.max(self.reference.time);
+        let dues = self.reference.jobs.values().filter_map(|job| match job.life {
+            // What was due before the clock went back is ready already.
+            Life::Waiting(due) if due > self.latest_wall.max(wall) => Some(due.since(wall).min(SLEEP_MAX)),
+            Life::Running(_) if !job.worker.starts_with(LOCAL_PREFIX) => Some(LOOK_AT_LEASES),
+            Life::Waiting(_)
+            | Life::Running(_)
+            | Life::Succeeded
+            | Life::Dead
+            | Life::Cancelled
+            | Life::Expired
+            | Life::Deleted => None,
+        });
+        if let Some(most) = dues.min() {
+            let next = self.core.next_step().expect("there is something to wait for");
+            let sleep = next.since(self.now.tick);
+            assert!(sleep <= most, "it would sleep for {sleep:?} where {most:?} is the most");
         }
     }
 

@@ -13,8 +13,11 @@ use crate::engine::recover::recover;
 use crate::engine::simulation::clients::Clients;
 use crate::engine::simulation::clients::Pending;
 use crate::engine::simulation::hands::Hand;
+use crate::engine::simulation::life::Known;
+use crate::engine::simulation::life::Life;
 use crate::engine::simulation::life::Moment;
 use crate::engine::simulation::reference::Reference;
+use crate::engine::workers::LOCAL_PREFIX;
 use crate::job::decide::Limits;
 use crate::job::id::Position;
 use crate::job::id::StoreId;
@@ -65,7 +68,8 @@ pub(in crate::engine::simulation) struct World {
     /// How many updates there were when this engine was opened.
     pub(in crate::engine::simulation) opened_at: usize,
     pub(in crate::engine::simulation) full: bool,
-    latest_wall: Timestamp,
+    /// The latest wall time that the running engine was told.
+    pub(in crate::engine::simulation) latest_wall: Timestamp,
     /// A fault was ordered: a step may fail.
     faults: bool,
 }
@@ -275,6 +279,10 @@ impl World {
         let recovered = recover(&archive).unwrap().state.digest();
         assert_eq!(recovered, self.reference.replayed.digest(), "recovery and replay [LOG-3]");
         self.step();
+        let local =
+            |job: &&Known| job.worker.starts_with(LOCAL_PREFIX) && matches!(job.life, Life::Running(_));
+        let orphan = self.reference.jobs.values().find(local);
+        assert!(orphan.is_none(), "its process ended with the engine: {orphan:?}");
     }
 
     /// Faults stop; one new worker goes on, the others are never heard of again. Every job must come to its end.

@@ -1,0 +1,83 @@
+use crate::engine::command::Bye;
+use crate::engine::command::Command;
+use crate::engine::command::Error;
+use crate::engine::command::WorkerMessage;
+use crate::engine::core::tests::Rig;
+use crate::engine::core::tests::completed;
+use crate::engine::core::tests::job;
+use crate::engine::core::tests::with;
+use crate::engine::view::Health;
+use crate::job::decide::finish::Finish;
+use crate::job::event::Failure;
+use crate::job::event::FailureKind;
+use crate::job::retry::Retryable;
+use crate::job::spec::Policy;
+use crate::job::state::JobState;
+
+const MIB: u64 = 1 << 20;
+
+/// [ACK-2]
+#[test]
+fn with_most_of_the_last_segment_left_only_submits_and_retries_are_refused() {
+    let mut rig = Rig::new();
+    let dead =
+        rig.submit(vec![with(Policy { max_attempts: 1, ..Policy::default() })]).unwrap().ranges[0].first;
+    let mut hand = rig.attach("w", &["q"], 1);
+    let grants = hand.hear().grants;
+    let mut message = completed(&grants);
+    let failure = Failure { kind: FailureKind::Failed, message: "".into(), process: None };
+    message.finishes[0].finish = Finish::Fail { failure, retryable: Retryable::Yes };
+    rig.work(&hand, message);
+    let waits = rig.one();
+    rig.disk.fill_but(40 * MIB);
+    assert_eq!(rig.submit(vec![job("q")]), Err(Error::DiskFull));
+    assert_eq!(rig.core.view().health(), Health::DiskFull);
+    let retried = rig.call(|reply| Command::Retry(vec![dead], reply)).unwrap();
+    assert_eq!(retried, [Err(Error::DiskFull)]);
+    rig.work(&hand, WorkerMessage { free: 1, ..WorkerMessage::default() });
+    assert_eq!(hand.hear().grants[0].id, waits, "claims go on");
+}
+
+/// [ACK-2]
+#[test]
+fn under_half_a_segment_claims_stop_finishes_go_on_and_all_comes_back_by_itself() {
+    let mut rig = Rig::new();
+    let mut hand = rig.attach("w", &["q"], 1);
+    let running = rig.one();
+    let grants = hand.hear().grants;
+    let waits = rig.one();
+    rig.disk.fill_but(20 * MIB);
+    rig.work(&hand, WorkerMessage { free: 1, ..completed(&grants) });
+    assert_eq!(rig.core.view().job(running).unwrap().state, JobState::Succeeded);
+    let output = hand.hear();
+    assert!(output.acks[0].outcome.is_ok());
+    assert!(output.grants.is_empty(), "what is left is for those that run");
+    assert!(rig.call(|reply| Command::CommitCursor("c".into(), crate::job::id::Sequence(1), reply)).is_ok());
+    rig.disk.empty();
+    rig.live(300);
+    assert_eq!(hand.hear().grants[0].id, waits, "nobody had to ask again");
+    assert_eq!(rig.core.view().health(), Health::Serving);
+    assert!(rig.submit(vec![job("q")]).is_ok());
+}
+
+/// [ACK-2]
+#[test]
+fn without_any_room_nothing_is_decided_and_nothing_breaks() {
+    let mut rig = Rig::new();
+    let mut hand = rig.attach("w", &["q"], 2);
+    let (first, second) = (rig.one(), rig.one());
+    let grants = hand.hear().grants;
+    rig.disk.fill();
+    rig.work(&hand, completed(&grants[..1]));
+    assert_eq!(hand.hear().acks[0].outcome, Err(Error::DiskFull));
+    let cancelled = rig.call(|reply| Command::Cancel(vec![second], "".into(), reply));
+    assert_eq!(cancelled, Err(Error::DiskFull));
+    rig.step(vec![Command::Detach(hand.session, Bye::Said)]);
+    rig.live(60_000);
+    let state_of = |rig: &Rig, id| rig.core.view().job(id).unwrap().state;
+    assert_eq!((state_of(&rig, first), state_of(&rig, second)), (JobState::Running, JobState::Running));
+    rig.disk.empty();
+    rig.live(300);
+    let (first, second) = (state_of(&rig, first), state_of(&rig, second));
+    assert_eq!((first, second), (JobState::Waiting, JobState::Waiting), "the worker had said that it goes");
+}
