@@ -1,5 +1,8 @@
-//! The `gangline` program.
+//! The `gangline` program: become the spawner if asked, otherwise parse, run, and end with the exit code.
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     gangline::pool::spawner::run_if_asked();
+    gangline::cli::main()
 }

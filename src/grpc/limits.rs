@@ -10,6 +10,7 @@ use std::time::Duration;
 use tonic::transport::Server;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::v1::ServerReflectionServer;
+use tonic_reflection::server::v1alpha::ServerReflectionServer as OlderReflectionServer;
 
 const KIB: usize = 1_024;
 const MIB: usize = 1_024 * KIB;
@@ -103,5 +104,5 @@ macro_rules! limited {
 
 limited! {
     JobServiceServer UpdateServiceServer WorkerServiceServer QueueServiceServer AdminServiceServer
-    DoSomethingServiceServer HealthServer ServerReflectionServer
+    DoSomethingServiceServer HealthServer ServerReflectionServer OlderReflectionServer
 }

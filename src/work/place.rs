@@ -12,6 +12,7 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -44,7 +45,7 @@ pub fn boot_id() -> Result<String, Error> {
 impl Place {
     /// The newest directory, if there is any.
     pub(crate) fn newest(&self) -> Result<Option<Home>, Error> {
-        fs::create_dir_all(&self.dir).map_err(|source| failed("creating", &self.dir, source))?;
+        make_directory(&self.dir)?;
         let newest = numbers(&self.dir)?.into_iter().max();
         Ok(newest.map(|number| Home { work: self.dir.clone(), number, cleared: false }))
     }
@@ -54,7 +55,7 @@ impl Place {
         let number = self.newest()?.map_or(0, |newest| newest.number).max(used) + 1;
         let home = Home { work: self.dir.clone(), number, cleared: false };
         let path = home.path();
-        fs::create_dir(&path).map_err(|source| failed("creating", &path, source))?;
+        make_directory(&path)?;
         self.claim(&home)?;
         Ok(home)
     }
@@ -200,6 +201,12 @@ impl Home {
 pub(crate) fn describe(positions: Positions) -> String {
     let Positions { applied: Position(applied), folded: Position(folded) } = positions;
     format!("applied {applied}\nfolded {folded}\n")
+}
+
+/// Makes a directory that only the owner can enter: what sled makes below it has the modes of the umask.
+fn make_directory(path: &Path) -> Result<(), Error> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| failed("creating", path, source))
 }
 
 fn numbers(work: &Path) -> Result<Vec<u32>, Error> {

@@ -1,0 +1,91 @@
+//! What to do about an error, where its own text does not say it.
+
+use crate::engine;
+use crate::engine::recover;
+use crate::grpc::listener;
+use crate::log;
+use crate::server;
+use std::io::ErrorKind;
+
+/// What to do about `error`, if its text leaves that open.
+pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<server::Error>() {
+            return of_server(error);
+        }
+        cause.downcast_ref::<log::Error>().and_then(of_log)
+    })
+}
+
+fn of_server(error: &server::Error) -> Option<String> {
+    match error {
+        server::Error::Log(error) | server::Error::Engine(engine::Error::Log(error)) => of_log(error),
+        server::Error::Engine(engine::Error::Recover(error)) => of_recovery(error),
+        server::Error::Listen(listener::Error::Bind { source, .. }) => {
+            Some(of_address(source.kind()).to_owned())
+        }
+        server::Error::Listen(listener::Error::Remote(_)) => None,
+        server::Error::Boot(_) => Some("Gangline needs /proc to be mounted".to_owned()),
+        server::Error::Engine(engine::Error::System(_)) => {
+            Some("see the cause; a limit on threads or memory may be too tight".to_owned())
+        }
+        server::Error::Pool { .. } => Some("correct the pool in the configuration file".to_owned()),
+        server::Error::Interrupted => {
+            Some("this is a bug in Gangline: the lines above say where; please report them".to_owned())
+        }
+    }
+}
+
+fn of_recovery(error: &recover::Error) -> Option<String> {
+    match error {
+        recover::Error::Log(error) => of_log(error),
+        recover::Error::Frame { .. }
+        | recover::Error::Inconsistent { .. }
+        | recover::Error::Broken { .. }
+        | recover::Error::Gap { .. } => Some(
+            "nothing was changed; `gangline verify DIR` shows what is wrong, `gangline salvage DIR OUT` copies the rest"
+                .to_owned(),
+        ),
+    }
+}
+
+fn of_log(error: &log::Error) -> Option<String> {
+    match error {
+        log::Error::InUse { .. } => {
+            Some("stop that process, or name another data directory with --data".to_owned())
+        }
+        log::Error::Full { .. } => Some("free space on the disk, or make segment_bytes smaller".to_owned()),
+        log::Error::Poisoned => Some("look at the disk and at the kernel's log, then start again".to_owned()),
+        log::Error::Io { source, .. } => Some(of_disk(source.kind()).to_owned()),
+        // These say themselves what to do.
+        log::Error::NewerFormat { .. } | log::Error::Unusable { .. } | log::Error::Damaged { .. } => None,
+        log::Error::Conflict { .. }
+        | log::Error::TooLarge { .. }
+        | log::Error::BelowFloor { .. }
+        | log::Error::Forgotten { .. } => None,
+    }
+}
+
+fn of_address(kind: ErrorKind) -> &'static str {
+    if kind == ErrorKind::AddrInUse {
+        "another program listens there: stop it, or choose another address with --listen (port 0 picks a free one)"
+    } else if kind == ErrorKind::AddrNotAvailable {
+        "this machine has no such address: choose one it has with --listen"
+    } else if kind == ErrorKind::PermissionDenied {
+        "ports below 1024 need a right to them: choose a higher one with --listen"
+    } else {
+        "choose another address with --listen"
+    }
+}
+
+fn of_disk(kind: ErrorKind) -> &'static str {
+    if kind == ErrorKind::PermissionDenied {
+        "run as a user who may write there, or name another place with --data"
+    } else if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        "free space on the disk"
+    } else if kind == ErrorKind::ReadOnlyFilesystem {
+        "name a place that can be written to with --data"
+    } else {
+        "look at the disk and at the kernel's log, then start again"
+    }
+}

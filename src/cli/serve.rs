@@ -1,0 +1,100 @@
+//! `gangline serve`: run the service until SIGTERM or SIGINT.
+//!
+//! The first line on stdout is `listening on ADDRESS`, printed when calls are answered. A first signal stops it as
+//! `docs/cli.md` says, a second one at once.
+
+use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::cli::setting::Flags;
+use crate::cli::telling;
+use crate::config::Config;
+use crate::server;
+use crate::server::Running;
+use anyhow::Context;
+use std::time::Duration;
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+/// After the log failed: how long answers and health checks have to reach those who wait.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What `serve` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: Flags,
+}
+
+/// Runs the service.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let config = arguments.settings.load()?.config;
+    telling::begin(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads)
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .context("cannot start the threads that serve calls")?;
+    let exit = runtime.block_on(serve(&config));
+    // What did not end in time does not hold the process up.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn serve(config: &Config) -> anyhow::Result<Exit> {
+    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let running = tokio::select! {
+        started = server::start(config) => started?,
+        // Recovery may be killed anywhere, so nothing has to be undone.
+        () = signals.next() => return Ok(Exit::INTERRUPTED),
+    };
+    // A reader that has gone does not stop the service.
+    output::line(format_args!("listening on {}", running.address()))?;
+    tokio::select! {
+        () = signals.next() => stop(running, signals).await,
+        () = running.failed() => {
+            tracing::error!("the log failed: ending, so that a restart can recover what is durable");
+            // The engine has told all callers by now; their answers and the health only have to get out.
+            tokio::time::sleep(LAST_WORDS).await;
+            Ok(Exit::DISK)
+        }
+    }
+}
+
+async fn stop(running: Running, mut signals: Signals) -> anyhow::Result<Exit> {
+    tokio::select! {
+        stopped = running.stop() => {
+            stopped.context("the log failed while the server stopped")?;
+            tracing::info!("stopped");
+            Ok(Exit::OK)
+        }
+        () = signals.next() => {
+            tracing::warn!("a second signal: stopping at once; the next start recovers");
+            Ok(Exit::INTERRUPTED)
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The server: a data directory, the engine on it, and everything that listens. `gangline serve` and `gangline run`
+//! start it; nothing here reads arguments, signals or the environment.
+
+pub mod health;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::Reflection;
+use crate::engine;
+use crate::engine::Engine;
+use crate::engine::Parts;
+use crate::engine::command::Command;
+use crate::engine::view::Health;
+use crate::grpc;
+use crate::grpc::limits;
+use crate::grpc::listener;
+use crate::grpc::listener::Listener;
+use crate::log;
+use crate::log::Archive;
+use crate::log::Log;
+use crate::log::directory::Directory;
+use crate::log::directory::Recovered;
+use crate::pool;
+use crate::pool::Spawner;
+use crate::pool::claims;
+use crate::service::Service;
+use crate::service::Settings;
+use crate::shutdown::Shutdown;
+use crate::shutdown::Waited;
+use crate::work;
+use crate::work::Place;
+use crate::work::WorkTree;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthReporter;
+use tonic_health::server::HealthService;
+
+/// How long streams and connections have to end after they were told to; the rest is cut.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The data directory could not be opened.
+    #[error("cannot open the data directory")]
+    Log(#[from] log::Error),
+    /// The engine could not start on it.
+    #[error("cannot start from the data directory")]
+    Engine(#[from] engine::Error),
+    /// What the work tree needs to know of the machine.
+    #[error("cannot tell this boot of the machine from the last")]
+    Boot(#[from] work::Error),
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] listener::Error),
+    /// A pool of the configuration cannot run.
+    #[error("the pool {name:?} cannot run")]
+    Pool {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: pool::Error,
+    },
+    /// The start was cut off by a panic, or by the end of the runtime.
+    #[error("the start was interrupted")]
+    Interrupted,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything has ended and is on disk; the next start has nothing to settle.
+    Clean,
+    /// Everything is on disk, but this many tasks did not end in time and were cut.
+    Cut(usize),
+}
+
+/// A running server. Dropping it without [`Running::stop`] is a crash, which it survives.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    service: Service,
+    engine: Engine,
+    reporter: HealthReporter,
+    pools: Shutdown,
+    pools_grace: Duration,
+    shutdown: Shutdown,
+}
+
+/// Starts a server: opens the data directory, recovers, listens. When this returns it answers calls.
+///
+/// # Errors
+/// [`Error`]; nothing is left running.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub async fn start(config: &Config) -> Result<Running, Error> {
+    let (options, data) = (config.directory.clone(), config.data.clone());
+    let opened = blocking(move || Directory::open(&data, options)).await??;
+    report(&opened.recovered);
+    // Before the engine, which begins a new epoch: an address in use leaves the log as it is.
+    let listener = Listener::bind(config.listen, config.exposure).await?;
+    let clock = Clock::system();
+    let parts = parts(config, &opened.log, &clock)?;
+    let engine = blocking(move || Engine::start(opened.log, parts)).await??;
+    let shutdown = Shutdown::new();
+    let service = Service::new(engine.handle(), settings(config), shutdown.clone());
+    // Pools stop first and have their own grace, while readers still see what becomes of the last jobs.
+    let pools = Shutdown::new();
+    let begun = start_pools(config, &Service::new(engine.handle(), settings(config), pools.clone()), &clock);
+    if let Err(error) = begun {
+        return Err(give_up(error, engine, &pools).await);
+    }
+    let reporter = HealthReporter::new();
+    health::tell(&reporter, service.engine().view().health()).await;
+    health::follow(reporter.clone(), service.engine().view(), &shutdown);
+    let address = listener.address();
+    let incoming = listener.incoming(&config.transport, clock, &shutdown);
+    let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+    let routes = grpc::routes(&service, config.sizes, &config.transport, health, reflects(config, address));
+    let served = limits::server(&config.transport)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, shutdown.token().clone().cancelled_owned());
+    shutdown.spawn(async move {
+        if let Err(error) = served.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the transport failed");
+        }
+    });
+    tracing::info!(%address, data = %config.data.display(), version = env!("CARGO_PKG_VERSION"), "serving");
+    Ok(Running { address, service, engine, reporter, pools, pools_grace: pools_grace(config), shutdown })
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its use cases, for callers in this process.
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Returns when the log has failed: nothing is acknowledged any more, and the process should end. [ACK-2]
+    pub async fn failed(&self) {
+        let mut health = self.service.engine().view().follow_health();
+        // The view lives as long as the service, so the sender is there.
+        if health.wait_for(|health| *health == Health::Poisoned).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Stops: health says NOT_SERVING, no submit is accepted and no lease given any more, jobs of the server's own pools
+    /// have the grace and are released after it, streams end with UNAVAILABLE, everything is vouched for. Leases of
+    /// workers on other machines stay: they run on after the next start.
+    ///
+    /// # Errors
+    /// What the log failed with, if it did.
+    pub async fn stop(self) -> Result<Stopped, log::Error> {
+        let Running { service, engine, reporter, pools, pools_grace, shutdown, .. } = self;
+        health::tell(&reporter, Health::Draining).await;
+        tracing::info!("stopping: no new jobs and leases");
+        if let Err(error) = service.engine().call(0, Command::Drain).await {
+            tracing::warn!(%error, "the writer cannot drain");
+        }
+        pools.begin();
+        let pools = pools.wait(pools_grace).await;
+        shutdown.begin();
+        let waited = shutdown.wait(GOODBYE).await;
+        drop(service);
+        let stopped = tokio::task::spawn_blocking(move || engine.stop()).await;
+        stopped.unwrap_or(Err(log::Error::Poisoned))?;
+        let left = [pools, waited].into_iter().map(|waited| match waited {
+            Waited::Ended => 0,
+            Waited::Left(tasks) => tasks,
+        });
+        match left.sum() {
+            0 => Ok(Stopped::Clean),
+            tasks => {
+                tracing::warn!(tasks, "tasks did not end in time and were cut");
+                Ok(Stopped::Cut(tasks))
+            }
+        }
+    }
+}
+
+fn start_pools(config: &Config, service: &Service, clock: &Clock) -> Result<(), Error> {
+    if config.pools.is_empty() {
+        return Ok(());
+    }
+    let failed = |name: &str| {
+        let name = name.to_owned();
+        move |source| Error::Pool { name, source }
+    };
+    let spawner = Spawner::start(service.shutdown()).map_err(failed(&config.pools[0].name))?;
+    for spec in &config.pools {
+        claims::start(service, spec.clone(), &spawner, clock).map_err(failed(&spec.name))?;
+    }
+    Ok(())
+}
+
+/// Ends what had begun when a later part could not start.
+async fn give_up(error: Error, engine: Engine, pools: &Shutdown) -> Error {
+    pools.begin();
+    pools.wait(GOODBYE).await;
+    match blocking(move || engine.stop()).await {
+        Ok(Ok(())) => error,
+        Ok(Err(stopping)) => stopping.into(),
+        Err(stopping) => stopping,
+    }
+}
+
+/// Until when every job of the pools has ended or was killed.
+fn pools_grace(config: &Config) -> Duration {
+    let graces = config.pools.iter().map(|spec| spec.config.stop_grace + spec.config.kill_grace);
+    graces.max().unwrap_or_default() + GOODBYE
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(run).await.map_err(|_| Error::Interrupted)
+}
+
+fn parts(config: &Config, log: &Directory, clock: &Clock) -> Result<Parts, Error> {
+    let place =
+        Place { dir: config.data.join("work"), store: log.archive().store_id(), boot: work::boot_id()? };
+    Ok(Parts {
+        tree: WorkTree::new(place, config.work_tree),
+        options: config.engine.clone(),
+        keeping: config.keeping,
+        clock: clock.clone(),
+    })
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        lease_period: config.engine.lease_period,
+        reconnect_grace: config.engine.reconnect_grace,
+        heartbeat: config.heartbeat,
+    }
+}
+
+fn reflects(config: &Config, address: SocketAddr) -> grpc::Reflects {
+    match config.reflection {
+        Reflection::Loopback if address.ip().to_canonical().is_loopback() => grpc::Reflects::Yes,
+        Reflection::Always => grpc::Reflects::Yes,
+        Reflection::Loopback | Reflection::Never => grpc::Reflects::No,
+    }
+}
+
+fn report(recovered: &Recovered) {
+    if let Some(cut) = &recovered.cut {
+        tracing::warn!(
+            file = %cut.file.display(),
+            offset = cut.offset,
+            bytes = cut.bytes,
+            "the log ended in bytes that were never acknowledged; they were cut off"
+        );
+    }
+    // A clean stop ends with one frame that nothing can vouch for any more.
+    if recovered.frames_rewritten > 1 {
+        tracing::info!(
+            frames = recovered.frames_rewritten,
+            "the last stop was not a clean one; the end of the log was secured"
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! What health checks are told.
+//!
+//! | asked for | NOT_SERVING when |
+//! |---|---|
+//! | "" (the whole server) and every service by its name | the server stops, or the log failed [ACK-2] |
+//! | `gangline.submits` | submits are refused: as above, or the disk is full |
+//!
+//! A full disk leaves everything else SERVING: reads, finishes, cancels and cursors go on, and a balancer that took
+//! the server out would take those away too.
+
+use crate::engine::view::Health;
+use crate::engine::view::View;
+use crate::shutdown::Shutdown;
+use std::sync::Arc;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+/// The name under which health checks ask whether submits are accepted.
+pub const SUBMITS: &str = "gangline.submits";
+
+/// The names that follow the whole server: every service of the API.
+const SERVICES: [&str; 7] = [
+    "",
+    "gangline.v1.JobService",
+    "gangline.v1.UpdateService",
+    "gangline.v1.WorkerService",
+    "gangline.v1.QueueService",
+    "gangline.v1.AdminService",
+    "com.groundsfam.dosomething.v1.DoSomethingService",
+];
+
+/// Tells health checks what `health` means for them.
+pub(crate) async fn tell(reporter: &HealthReporter, health: Health) {
+    let (server, submits) = match health {
+        Health::Serving => (ServingStatus::Serving, ServingStatus::Serving),
+        Health::DiskFull => (ServingStatus::Serving, ServingStatus::NotServing),
+        Health::Draining | Health::Poisoned => (ServingStatus::NotServing, ServingStatus::NotServing),
+    };
+    for service in SERVICES {
+        reporter.set_service_status(service, server).await;
+    }
+    reporter.set_service_status(SUBMITS, submits).await;
+}
+
+/// Keeps telling until the shutdown begins: by then it has said NOT_SERVING, and that stays.
+pub(crate) fn follow(reporter: HealthReporter, view: &Arc<View>, shutdown: &Shutdown) {
+    let mut health = view.follow_health();
+    let token = shutdown.token().clone();
+    shutdown.spawn(async move {
+        let follow = async {
+            loop {
+                let newest = *health.borrow_and_update();
+                if newest == Health::DiskFull {
+                    tracing::warn!("the disk is full: submits are refused until there is space again");
+                }
+                tell(&reporter, newest).await;
+                if health.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = follow => {}
+            () = token.cancelled() => {}
+        }
+    });
+}
