@@ -215,7 +215,7 @@ impl<L: Log> Core<L> {
         self.fail(slot, FailureKind::Lost, why);
     }
 
-    /// Ends the attempt of the running job in `slot` without its worker. [RETRY-1]
+    /// Ends the attempt of the running job in `slot` without its worker: the update explains the next run. [JOB-3] [RETRY-1]
     pub(in crate::engine::core) fn fail(&mut self, slot: Slot, kind: FailureKind, why: &str) {
         let failure = Failure { kind, message: why.into(), process: None };
         let mut events = Vec::with_capacity(1);

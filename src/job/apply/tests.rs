@@ -101,6 +101,7 @@ retried   !         !         !         Waiting   !
 deleted   nothing   !         !         gone      nothing
 ";
 
+/// What ends a job and what takes it out of the live jobs is one event. [JOB-2]
 #[test]
 fn an_event_is_taken_only_at_its_stage() {
     let stages = ["unknown", "waiting", "running", "dead", "gone"];
