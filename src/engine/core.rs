@@ -9,6 +9,7 @@ mod carry_out;
 mod leases;
 mod publish;
 mod time;
+mod write;
 
 use crate::clock::Now;
 use crate::clock::Tick;
@@ -44,7 +45,6 @@ use crate::log;
 use crate::log::Log;
 use crate::log::Room;
 use crate::log::frame::Frame;
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -106,6 +106,10 @@ pub struct Core<L: Log> {
     now: Now,
     room: Room,
     draft: Draft,
+    /// Frames of this step that are full: appended, not yet synced.
+    appended: Vec<(Draft, Frame)>,
+    /// Why a full frame could not be appended; the step fails with it.
+    failed: Option<log::Error>,
     answers: Vec<Answer>,
     /// Synced or empty frames that wait to be published with the next synced one.
     unpublished: Vec<Arc<Published>>,
@@ -176,6 +180,8 @@ impl<L: Log> Core<L> {
             room: log.room(),
             workers: Workers::default(),
             draft: Draft::default(),
+            appended: Vec::new(),
+            failed: None,
             answers: Vec::new(),
             unpublished: Vec::new(),
             timeouts: Timeouts::default(),
@@ -224,7 +230,7 @@ impl<L: Log> Core<L> {
         room.spares > 0 || room.disk_full || room.current_bytes >= self.bytes_needed()
     }
 
-    /// Carries out `commands` and what `now` brings, in one frame, and answers.
+    /// Carries out `commands` and what `now` brings, in one frame or as few as hold it, with one sync, and answers.
     ///
     /// # Errors
     /// The log's, after which everything is answered with [`Error::OutcomeUnknown`] and nothing may be called any more. [ACK-2]
@@ -253,17 +259,6 @@ impl<L: Log> Core<L> {
     #[must_use]
     pub fn next_step(&mut self) -> Option<Tick> {
         self.next_timer()
-    }
-
-    /// Writes the frame that vouches for everything synced and syncs it: a clean stop leaves nothing to settle.
-    ///
-    /// # Errors
-    /// The log's.
-    pub fn close(mut self, now: Now) -> Result<(), log::Error> {
-        self.begin(now);
-        self.append_empty()?;
-        self.log.sync()?;
-        Ok(())
     }
 
     fn begin(&mut self, now: Now) {
@@ -303,8 +298,15 @@ impl<L: Log> Core<L> {
         (self.log.limits().frame_bytes_max + 4_096) as u64
     }
 
-    /// Adds an event to the frame and applies it; keeps index, leases and the readers' view in step.
+    /// Adds an event to the frame, or to the next one if it may not fit any more. Whatever happens at once, thousands
+    /// of leases that end included, no frame is larger than the log takes.
     fn emit(&mut self, event: Event, hint: Option<Slot>) {
+        self.make_room(self.log.limits().frame_bytes_max / 2);
+        self.add(event, hint);
+    }
+
+    /// Adds an event to the frame and applies it; keeps index, leases and the readers' view in step.
+    fn add(&mut self, event: Event, hint: Option<Slot>) {
         let index =
             u32::try_from(self.draft.events.len()).expect("a frame is limited far below 4 billion events");
         let pointer = Pointer { position: self.log.head().position.next(), index };
@@ -372,53 +374,6 @@ impl<L: Log> Core<L> {
             }
         };
         self.draft.touched.push(touched);
-    }
-
-    /// Appends, syncs and publishes the draft; nothing to do if there is none. [ACK-1]
-    fn write(&mut self) -> Result<(), log::Error> {
-        if self.draft.events.is_empty() {
-            return self.vouch_if_due();
-        }
-        let mut draft = std::mem::take(&mut self.draft);
-        let frame = self.frame(Bytes::from(std::mem::take(&mut draft.body)), draft.updates);
-        self.log.append(&frame)?;
-        self.log.sync()?;
-        self.state.applied(frame.position, frame.time);
-        self.vouch_at = Some(self.now.tick.after(self.options.vouch_after));
-        self.publish(draft, &frame);
-        Ok(())
-    }
-
-    fn frame(&self, body: Bytes, updates: u32) -> Frame {
-        let head = self.log.head();
-        Frame {
-            position: head.position.next(),
-            epoch: self.epoch,
-            first_sequence: head.sequence.plus(1),
-            updates,
-            time: self.time(),
-            previous: head.hash,
-            body,
-        }
-    }
-
-    fn vouch_if_due(&mut self) -> Result<(), log::Error> {
-        if self.vouch_at.is_some_and(|at| at <= self.now.tick) {
-            self.vouch_at = None;
-            // Never the last bytes: a vouch must not push the log into space it does not have.
-            if self.room.spares > 0 || self.room.current_bytes >= self.bytes_needed() {
-                self.append_empty()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn append_empty(&mut self) -> Result<(), log::Error> {
-        let frame = self.frame(log::frame::body_of(&[]), 0);
-        self.log.append(&frame)?;
-        self.state.applied(frame.position, frame.time);
-        self.unpublished.push(Arc::new(Published::of(&frame, Vec::new())));
-        Ok(())
     }
 }
 

@@ -44,6 +44,7 @@ struct Platter {
     durable: Position,
     carried: BTreeMap<Pointer, Event>,
     checkpoints: BTreeMap<Position, Vec<u8>>,
+    frame_bytes_max: usize,
     /// Bytes of prepared space that are left on a full disk; `None`: the disk is not full.
     left: Option<u64>,
     appends_until_failure: Option<u64>,
@@ -65,6 +66,7 @@ impl Disk {
             durable: Position(0),
             carried: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            frame_bytes_max: FRAME_BYTES_MAX,
             left: None,
             appends_until_failure: None,
             syncs_until_failure: None,
@@ -99,6 +101,11 @@ impl Disk {
     /// Makes the `nth` sync from now that has something to do fail, counted from 1.
     pub fn fail_sync(&self, nth: u64) {
         self.lock().syncs_until_failure = Some(nth);
+    }
+
+    /// Sets how large the body of a frame may be.
+    pub fn limit_frames(&self, bytes_max: usize) {
+        self.lock().frame_bytes_max = bytes_max;
     }
 
     /// Takes back the faults that were ordered and have not come.
@@ -221,7 +228,7 @@ impl Log for Memory {
         if self.poisoned || platter.opening != self.opening {
             return Err(Error::Poisoned);
         }
-        let (bytes, bytes_max) = (frame.body.len(), FRAME_BYTES_MAX);
+        let (bytes, bytes_max) = (frame.body.len(), platter.frame_bytes_max);
         if bytes > bytes_max {
             return Err(Error::TooLarge { bytes, bytes_max });
         }
@@ -270,7 +277,7 @@ impl Log for Memory {
     }
 
     fn limits(&self) -> Limits {
-        Limits { frame_bytes_max: FRAME_BYTES_MAX, window: 1_024 }
+        Limits { frame_bytes_max: self.disk.lock().frame_bytes_max, window: 1_024 }
     }
 
     fn archive(&self) -> MemoryArchive {

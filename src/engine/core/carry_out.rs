@@ -118,11 +118,12 @@ impl<L: Log> Core<L> {
         if bytes > bytes_max / 2 {
             return Err(Error::TooLarge { bytes, bytes_max: bytes_max / 2 });
         }
+        self.make_room(bytes);
         let first = self.ids.take(batch.jobs.len() as u64, self.time(), self.chance.next_u64());
         let mut events = Vec::with_capacity(batch.jobs.len() + 1);
         let accepted = submit::submit(&self.state, batch, first, &self.options.limits, &mut events)?;
         for event in events {
-            self.emit(event, None);
+            self.add(event, None);
         }
         Ok(accepted)
     }
@@ -229,5 +230,5 @@ fn weight_of_job(job: &NewJob) -> usize {
         labels + extra.content_type.len() + extra.traceparent.len() + extra.tracestate.len() + 16
     };
     let extra = job.extra.as_deref().map_or(0, of_extra);
-    64 + 64 * usize::from(job.policy.is_some()) + extra + job.payload.0.len()
+    64 + job.queue.as_str().len() + 64 * usize::from(job.policy.is_some()) + extra + job.payload.0.len()
 }

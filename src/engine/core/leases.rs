@@ -162,10 +162,11 @@ impl<L: Log> Core<L> {
         Ok(())
     }
 
-    /// The first event is about the job in `slot`.
+    /// What one finish leads to stays in one frame; the first event is about the job in `slot`. [DEAD-1]
     fn emit_all(&mut self, events: Vec<Event>, slot: Slot) {
+        self.make_room(self.log.limits().frame_bytes_max / 2);
         for event in events {
-            self.emit(event, Some(slot));
+            self.add(event, Some(slot));
         }
     }
 

@@ -12,6 +12,7 @@ use crate::job::event::Event;
 use crate::job::id::Pointer;
 use crate::job::id::Position;
 use crate::job::id::QueueNo;
+use crate::job::id::Sequence;
 use crate::job::queue::Queue;
 use crate::job::state::JobState;
 use crate::job::state::State;
@@ -79,7 +80,7 @@ impl<L: Log> Core<L> {
         }
         inner.newest = frame.position;
         drop(inner);
-        let sequence = self.state.sequence();
+        let sequence = Sequence(frame.next_sequence().0 - 1);
         let seen = Seen { position: frame.position, sequence, time: frame.time, epoch: self.epoch };
         self.view.announce(seen, published_bytes);
     }

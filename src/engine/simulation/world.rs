@@ -78,6 +78,10 @@ impl World {
     pub(in crate::engine::simulation) fn new(seed: u64) -> World {
         let mut dice = Dice(Chance::from_seed(seed));
         let disk = Disk::new(StoreId([7; 16]), seed);
+        if dice.one_in(2) {
+            // Steps of several frames.
+            disk.limit_frames(2_000);
+        }
         let options = Options {
             limits: Limits { live_max: 300, keys_max: 40, ..Limits::default() },
             dedupe_window: if dice.one_in(2) { Duration::from_secs(600) } else { 24 * HOUR },

@@ -3,10 +3,16 @@ use crate::engine::command::Error;
 use crate::engine::command::Reply;
 use crate::engine::core::tests::Rig;
 use crate::engine::core::tests::job;
+use crate::engine::recover::recover;
 use crate::engine::view::Health;
+use crate::job::decide::submit::Accepted;
 use crate::job::decide::submit::Batch;
 use crate::job::decide::submit::Origin;
+use crate::job::id::JobId;
 use crate::job::id::Position;
+use crate::job::spec::NewJob;
+use crate::job::spec::Payload;
+use crate::job::state::JobState;
 use crate::log::Archive;
 use std::time::Duration;
 
@@ -56,4 +62,44 @@ async fn a_watcher_misses_no_frame_between_two_looks() {
     tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.unwrap();
     drop(watch);
     assert!(rig.core.view().read().watched.is_empty(), "nothing is kept for jobs that nobody watches");
+}
+
+/// [ACK-1] [LOG-1]
+#[test]
+fn more_than_a_frame_holds_goes_into_several_with_one_sync() {
+    let mut rig = Rig::new();
+    let ids = |accepted: Accepted| -> Vec<JobId> {
+        accepted.ranges.iter().flat_map(|range| (0..range.jobs).map(|step| range.first.plus(step))).collect()
+    };
+    let mut jobs = ids(rig.submit(vec![job("q"); 9_000]).unwrap());
+    jobs.extend(ids(rig.submit(vec![job("q"); 9_000]).unwrap()));
+    let (from, reason) = (rig.next_position(), "x".repeat(1_024));
+    let outcomes = rig.call(|reply| Command::Cancel(jobs.clone(), reason.into(), reply)).unwrap();
+    assert!(outcomes.iter().all(Result::is_ok));
+    let frames = rig.core.archive().read(from, usize::MAX).unwrap();
+    assert!(frames.len() > 2 && frames.iter().all(|frame| frame.body.len() <= 8 << 20), "{}", frames.len());
+    let view = rig.core.view();
+    assert_eq!(view.seen().position, rig.core.archive().durable());
+    assert_eq!(view.seen().sequence.0, *outcomes.last().unwrap().as_ref().map(|last| &last.0).unwrap());
+    assert!(jobs.iter().all(|id| view.job(*id).unwrap().state == JobState::Cancelled));
+    let replayed = recover(&rig.core.archive()).unwrap().state;
+    assert_eq!(replayed.digest(), rig.core.state().digest(), "[LOG-3]");
+}
+
+/// [ACK-2]
+#[test]
+fn when_the_second_of_several_frames_fails_nobody_hears_of_the_first() {
+    let mut rig = Rig::new();
+    let before = rig.core.view().seen();
+    let large = || NewJob { payload: Payload(vec![7; 3 << 20].into()), ..job("q") };
+    rig.disk.fail_append(2);
+    let (replies, answers): (Vec<_>, Vec<_>) = (0..4).map(|_| Reply::once()).unzip();
+    let submits = replies
+        .into_iter()
+        .map(|reply| Command::Submit(Batch { jobs: vec![large()], origin: Origin::Anonymous }, reply));
+    assert!(rig.core.step(submits, rig.now).is_err());
+    for mut answer in answers {
+        assert_eq!(answer.try_recv().unwrap().unwrap_err(), Error::OutcomeUnknown);
+    }
+    assert_eq!(rig.core.view().seen(), before);
 }

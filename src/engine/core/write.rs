@@ -1,0 +1,100 @@
+//! Writing what was decided: closing frames, appending, one sync, publishing; and vouching for it afterwards.
+
+use crate::clock::Now;
+use crate::engine::core::Core;
+use crate::engine::core::Draft;
+use crate::engine::view::Published;
+use crate::log;
+use crate::log::Log;
+use crate::log::frame::Frame;
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl<L: Log> Core<L> {
+    /// Writes the frame that vouches for everything synced and syncs it: a clean stop leaves nothing to settle.
+    ///
+    /// # Errors
+    /// The log's.
+    pub fn close(mut self, now: Now) -> Result<(), log::Error> {
+        self.begin(now);
+        self.append_empty()?;
+        self.log.sync()?;
+        Ok(())
+    }
+
+    /// Closes the frame if it has not so many bytes left. The events of one submit stay in one frame: room is made for
+    /// all of them before the first.
+    pub(in crate::engine::core) fn make_room(&mut self, bytes: usize) {
+        if self.draft.body.len() + bytes > self.log.limits().frame_bytes_max {
+            self.close_frame();
+        }
+    }
+
+    /// Appends the draft and begins the next frame; what it touched is still looked at when leases are given.
+    pub(in crate::engine::core) fn close_frame(&mut self) {
+        let queues = self.draft.queues.clone();
+        let mut draft = std::mem::replace(&mut self.draft, Draft { queues, ..Draft::default() });
+        if draft.events.is_empty() || self.failed.is_some() {
+            return;
+        }
+        let frame = self.frame(Bytes::from(std::mem::take(&mut draft.body)), draft.updates);
+        match self.log.append(&frame) {
+            Ok(()) => {
+                self.state.applied(frame.position, frame.time);
+                self.appended.push((draft, frame));
+                self.room = self.log.room();
+            }
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    /// Appends, syncs and publishes what was decided; nothing to do if that is nothing. [ACK-1]
+    pub(in crate::engine::core) fn write(&mut self) -> Result<(), log::Error> {
+        if self.draft.events.is_empty() && self.appended.is_empty() && self.failed.is_none() {
+            return self.vouch_if_due();
+        }
+        self.close_frame();
+        self.draft.queues.clear();
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        self.log.sync()?;
+        self.vouch_at = Some(self.now.tick.after(self.options.vouch_after));
+        for (draft, frame) in std::mem::take(&mut self.appended) {
+            self.publish(draft, &frame);
+        }
+        Ok(())
+    }
+
+    fn frame(&self, body: Bytes, updates: u32) -> Frame {
+        let head = self.log.head();
+        Frame {
+            position: head.position.next(),
+            epoch: self.epoch,
+            first_sequence: head.sequence.plus(1),
+            updates,
+            time: self.time(),
+            previous: head.hash,
+            body,
+        }
+    }
+
+    fn vouch_if_due(&mut self) -> Result<(), log::Error> {
+        if self.vouch_at.is_some_and(|at| at <= self.now.tick) {
+            self.vouch_at = None;
+            // Never the last bytes: a vouch must not push the log into space it does not have.
+            if self.room.spares > 0 || self.room.current_bytes >= self.bytes_needed() {
+                self.append_empty()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn append_empty(&mut self) -> Result<(), log::Error> {
+        let frame = self.frame(log::frame::body_of(&[]), 0);
+        self.log.append(&frame)?;
+        self.state.applied(frame.position, frame.time);
+        self.unpublished.push(Arc::new(Published::of(&frame, Vec::new())));
+        Ok(())
+    }
+}
