@@ -36,7 +36,10 @@ const JOBS: usize = 400_000;
 const FRAME: usize = 1_000;
 
 fn main() {
-    let dir = tempfile::Builder::new().prefix(".engine-bench").tempdir_in(".").expect("the current directory is writable");
+    let dir = tempfile::Builder::new()
+        .prefix(".engine-bench")
+        .tempdir_in(".")
+        .expect("the current directory is writable");
     let clock = Clock::system();
     println!("durability fdatasync, {JOBS} jobs of 100 bytes, {FRAME} a frame");
     for round in 0..3 {
@@ -45,7 +48,10 @@ fn main() {
         let lifecycle = lifecycle(&dir.path().join(format!("lifecycle-{round}")), &clock);
         println!("limit     {:9.0} jobs/s", limit.0);
         for (name, (rate, cpu_us)) in [("submit", submit), ("lifecycle", lifecycle)] {
-            println!("{name:<9} {rate:9.0} jobs/s, {:.2} of the limit, {cpu_us:.2} µs of CPU a job", rate / limit.0);
+            println!(
+                "{name:<9} {rate:9.0} jobs/s, {:.2} of the limit, {cpu_us:.2} µs of CPU a job",
+                rate / limit.0
+            );
         }
     }
 }

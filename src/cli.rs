@@ -4,6 +4,7 @@
 pub mod exit;
 
 mod advice;
+mod bench;
 mod config;
 mod output;
 mod serve;
@@ -36,6 +37,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Look at the configuration that a server would start with
     Config(config::Arguments),
+    /// Measure how fast the service is on this machine and disk
+    Bench(bench::Arguments),
 }
 
 impl Command {
@@ -43,6 +46,7 @@ impl Command {
         match self {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Config(arguments) => config::run(arguments),
+            Command::Bench(arguments) => bench::run(arguments),
         }
     }
 }

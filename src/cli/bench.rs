@@ -1,0 +1,119 @@
+//! `gangline bench`: how fast the service is here, over real gRPC, synced unless the file system cannot. Prints what bounds
+//! each figure beside it: the disk's sync and the stream's echo, measured in between the run's own work.
+
+mod disk;
+mod drive;
+mod figures;
+mod latency;
+mod lifecycle;
+mod limit;
+mod setup;
+mod submit;
+mod tail;
+mod worker;
+
+use crate::cli::bench::figures::Figures;
+use crate::cli::bench::setup::Bench;
+use crate::cli::exit::Exit;
+use crate::cli::output::Reader;
+use clap::Args;
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+/// What to measure, and how.
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// Print one JSON object a line instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Measure in a temporary directory below this one
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    data: PathBuf,
+    /// Measure this running server instead of starting one; it should have no other work
+    #[arg(long, value_name = "ADDR")]
+    server: Option<String>,
+    /// Measure only these; may be given several times
+    #[arg(long, value_enum)]
+    only: Vec<What>,
+    /// Jobs of the throughput benches
+    #[arg(long, default_value_t = 400_000)]
+    jobs: u64,
+    /// Jobs of the latency bench, one at a time
+    #[arg(long, default_value_t = 2_000)]
+    latency_jobs: u64,
+    /// Updates of the tail bench
+    #[arg(long, default_value_t = 1_000_000)]
+    updates: u64,
+    /// Bytes of each payload and each result
+    #[arg(long, default_value_t = 100)]
+    payload: usize,
+    /// Connections of the submit bench with several
+    #[arg(long, default_value_t = 4)]
+    connections: usize,
+    /// Leases that each of the two worker streams of the lifecycle bench takes
+    #[arg(long, default_value_t = 256)]
+    slots: u32,
+    /// Jobs that may be unfinished (lifecycle) or unanswered (submit, per connection) at a time
+    #[arg(long, default_value_t = 5_000)]
+    window: u64,
+    /// Jobs in one message of a submitter
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+}
+
+/// One bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// What the disk and the wire allow: a plain file with one sync per 1,000 jobs, one sync alone, one echo
+    Limit,
+    /// Streamed submits, on one connection and on several
+    Submit,
+    /// Submit, work on two connections, see the result in the updates
+    Lifecycle,
+    /// One job at a time, from submit to its result
+    Latency,
+    /// A million updates from the start of the log
+    Tail,
+}
+
+impl What {
+    const ALL: [What; 5] = [What::Limit, What::Submit, What::Lifecycle, What::Latency, What::Tail];
+}
+
+/// Runs the benches that were asked for, all by default.
+///
+/// # Errors
+/// If no server can be started or reached, or it fails under the bench.
+pub(in crate::cli) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        for what in What::ALL {
+            if !arguments.only.is_empty() && !arguments.only.contains(&what) {
+                continue;
+            }
+            for figures in measure(what, &arguments).await? {
+                if figures.print(arguments.json)? == Reader::Gone {
+                    return Ok(Exit::OK);
+                }
+            }
+        }
+        Ok(Exit::OK)
+    })
+}
+
+/// Each bench has a server of its own, on an empty directory.
+async fn measure(what: What, arguments: &Arguments) -> anyhow::Result<Vec<Figures>> {
+    let mut figures = Vec::new();
+    match what {
+        What::Limit => figures.push(limit::measure(&Bench::start(arguments).await?).await?),
+        What::Submit => {
+            for connections in [1, arguments.connections] {
+                figures.push(submit::measure(&Bench::start(arguments).await?, connections).await?);
+            }
+        }
+        What::Lifecycle => figures.push(lifecycle::measure(&Bench::start(arguments).await?).await?),
+        What::Latency => figures.push(latency::measure(&Bench::start(arguments).await?).await?),
+        What::Tail => figures.push(tail::measure(&Bench::start(arguments).await?).await?),
+    }
+    Ok(figures)
+}

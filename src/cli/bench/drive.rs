@@ -1,0 +1,118 @@
+//! The clients of a bench: a submitter with a window, and a reader of updates.
+
+use crate::cli::bench::setup::Bench;
+use crate::cli::bench::setup::QUEUE;
+use crate::proto::v1;
+use crate::proto::v1::job_service_client::JobServiceClient;
+use crate::proto::v1::update_service_client::UpdateServiceClient;
+use anyhow::Context;
+use anyhow::bail;
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+/// Requests that may lie between a client and its transport.
+const REQUESTS_MAX: usize = 8;
+
+/// One `StreamSubmit` on a connection of its own.
+#[derive(Debug)]
+pub(in crate::cli::bench) struct Submitter {
+    requests: mpsc::Sender<v1::StreamSubmitRequest>,
+    answers: Streaming<v1::StreamSubmitResponse>,
+    sent: u64,
+    accepted: u64,
+    payload: Bytes,
+}
+
+impl Submitter {
+    pub(in crate::cli::bench) async fn open(bench: &Bench, producer: &str) -> anyhow::Result<Submitter> {
+        let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
+        let start = v1::SubmitStart { producer_id: producer.to_owned() };
+        requests.send(request(v1::stream_submit_request::Request::Start(start))).await?;
+        let mut client = JobServiceClient::new(bench.connect().await?);
+        let mut answers = client.stream_submit(ReceiverStream::new(outgoing)).await?.into_inner();
+        answers
+            .message()
+            .await?
+            .and_then(|first| first.resumed)
+            .context("the server did not say where it resumes")?;
+        Ok(Submitter { requests, answers, sent: 0, accepted: 0, payload: bench.payload() })
+    }
+
+    /// How many jobs were sent.
+    pub(in crate::cli::bench) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many jobs are on disk.
+    pub(in crate::cli::bench) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Sends `count` more jobs.
+    pub(in crate::cli::bench) async fn send(&mut self, count: u64) -> anyhow::Result<()> {
+        let job =
+            v1::JobSpec { queue: QUEUE.to_owned(), payload: self.payload.clone(), ..v1::JobSpec::default() };
+        let jobs = vec![job; usize::try_from(count)?];
+        let batch = v1::SubmitJobBatch { first_ordinal: self.sent + 1, jobs };
+        self.requests.send(request(v1::stream_submit_request::Request::Batch(batch))).await?;
+        self.sent += count;
+        Ok(())
+    }
+
+    /// Waits for the next answer.
+    pub(in crate::cli::bench) async fn hear(&mut self) -> anyhow::Result<()> {
+        let Some(answer) = self.answers.message().await? else { bail!("the server ended the submit stream") };
+        self.accepted += answer.accepted.iter().map(|range| range.count).sum::<u64>();
+        Ok(())
+    }
+
+    /// Sends `jobs` jobs, `batch` in a message, with at most `window` unanswered, and waits until all are on disk.
+    pub(in crate::cli::bench) async fn send_all(
+        &mut self,
+        jobs: u64,
+        batch: u64,
+        window: u64,
+    ) -> anyhow::Result<()> {
+        while self.accepted < jobs {
+            while self.sent < jobs && self.sent - self.accepted + batch <= window.max(batch) {
+                self.send(batch.min(jobs - self.sent)).await?;
+            }
+            self.hear().await?;
+        }
+        Ok(())
+    }
+}
+
+fn request(request: v1::stream_submit_request::Request) -> v1::StreamSubmitRequest {
+    v1::StreamSubmitRequest { request: Some(request) }
+}
+
+/// The updates of the bench's queue after `cursor`, followed.
+pub(in crate::cli::bench) async fn updates(
+    bench: &Bench,
+    request: v1::GetUpdatesRequest,
+) -> anyhow::Result<Streaming<v1::GetUpdatesResponse>> {
+    let channel = bench.connect().await?;
+    Ok(client(channel).get_updates(request).await?.into_inner())
+}
+
+fn client(channel: Channel) -> UpdateServiceClient<Channel> {
+    UpdateServiceClient::new(channel).max_decoding_message_size(16 << 20)
+}
+
+/// All updates of terminal successes, with results.
+pub(in crate::cli::bench) fn results() -> v1::GetUpdatesRequest {
+    v1::GetUpdatesRequest {
+        kinds: vec![v1::UpdateKind::Succeeded.into()],
+        include_result: true,
+        include_payload: true,
+        ..v1::GetUpdatesRequest::default()
+    }
+}
+
+/// How long a bench waits for one job before it gives up.
+pub(in crate::cli::bench) const PATIENCE: Duration = Duration::from_secs(60);

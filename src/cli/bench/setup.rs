@@ -1,0 +1,225 @@
+//! The server that is measured: a process of its own on an empty directory, or one that runs already.
+
+use crate::cli::bench::Arguments;
+use crate::cli::bench::disk::Disk;
+use crate::cli::bench::figures::Figures;
+use crate::clock::Clock;
+use crate::clock::Tick;
+use crate::grpc::limits::Limits;
+use crate::proto::v1;
+use crate::proto::v1::admin_service_client::AdminServiceClient;
+use anyhow::Context;
+use anyhow::bail;
+use bytes::Bytes;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::transport::Endpoint;
+
+/// The queue that benches use.
+pub(in crate::cli::bench) const QUEUE: &str = "bench";
+/// How long the work tree may take to catch up.
+const CATCH_UP: Duration = Duration::from_secs(120);
+
+/// A server to measure, and what the bench was told.
+#[derive(Debug)]
+pub(in crate::cli::bench) struct Bench {
+    pub(in crate::cli::bench) arguments: Arguments,
+    pub(in crate::cli::bench) clock: Clock,
+    address: String,
+    // Before its directory, so that it ends first.
+    server: Option<Server>,
+    dir: Temporary,
+    info: v1::GetServerInfoResponse,
+}
+
+/// CPU and frames at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli::bench) struct Start {
+    pub(in crate::cli::bench) at: Tick,
+    own_cpu: Duration,
+    server_cpu: Option<Duration>,
+    position: u64,
+}
+
+impl Bench {
+    /// Starts a server, or finds the one that was named.
+    pub(in crate::cli::bench) async fn start(arguments: &Arguments) -> anyhow::Result<Bench> {
+        let clock = Clock::system();
+        let dir = Temporary::make(&arguments.data, &clock)?;
+        let server = match &arguments.server {
+            Some(_) => None,
+            None => Some(Server::start(&dir.path)?),
+        };
+        let named = arguments.server.clone();
+        let address = named.or(server.as_ref().map(|server| server.address.clone())).unwrap_or_default();
+        let mut bench = Bench {
+            arguments: arguments.clone(),
+            clock,
+            address,
+            dir,
+            server,
+            info: v1::GetServerInfoResponse::default(),
+        };
+        bench.info = bench.look().await?;
+        Ok(bench)
+    }
+
+    /// A connection of its own.
+    pub(in crate::cli::bench) async fn connect(&self) -> anyhow::Result<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?
+            .initial_stream_window_size(Limits::default().stream_window_bytes)
+            .initial_connection_window_size(Limits::default().connection_window_bytes)
+            .tcp_nodelay(true);
+        endpoint.connect().await.with_context(|| format!("no server answers at {}", self.address))
+    }
+
+    /// A file to measure syncs with, beside the server's data.
+    pub(in crate::cli::bench) fn disk(&self) -> anyhow::Result<Disk> {
+        Ok(Disk::create(&self.dir.path, &self.clock)?)
+    }
+
+    pub(in crate::cli::bench) fn dir(&self) -> &Path {
+        &self.dir.path
+    }
+
+    /// The payload of every job.
+    pub(in crate::cli::bench) fn payload(&self) -> Bytes {
+        Bytes::from(vec![b'x'; self.arguments.payload])
+    }
+
+    pub(in crate::cli::bench) async fn look(&self) -> anyhow::Result<v1::GetServerInfoResponse> {
+        let mut admin = AdminServiceClient::new(self.connect().await?);
+        Ok(admin.get_server_info(v1::GetServerInfoRequest {}).await?.into_inner())
+    }
+
+    pub(in crate::cli::bench) async fn begin(&self) -> anyhow::Result<Start> {
+        let position = self.look().await?.head_position;
+        let server_cpu = self.server.as_ref().map(|server| cpu(server.child.id())).transpose()?;
+        Ok(Start { at: self.clock.now().tick, own_cpu: cpu(std::process::id())?, server_cpu, position })
+    }
+
+    /// Waits until the work tree has caught up, stops the clock, and counts what `jobs` took since `start`.
+    pub(in crate::cli::bench) async fn end(
+        &self,
+        start: Start,
+        jobs: u64,
+        bench: &'static str,
+    ) -> anyhow::Result<Figures> {
+        let done = self.look().await?;
+        let mut now = done.clone();
+        let deadline = self.clock.now().tick.after(CATCH_UP);
+        while now.applied_position < done.head_position {
+            if self.clock.now().tick > deadline {
+                bail!("the work tree is at frame {} of {}", now.applied_position, done.head_position);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            now = self.look().await?;
+        }
+        let took = self.clock.now().tick.since(start.at).as_secs_f64();
+        let own = cpu(std::process::id())?.saturating_sub(start.own_cpu);
+        let server = self.server.as_ref().map(|server| cpu(server.child.id())).transpose()?;
+        let server = server.zip(start.server_cpu).map(|(now, before)| now.saturating_sub(before));
+        let per_job = |cpu: Duration| cpu.as_secs_f64() * 1e6 / jobs as f64;
+        let frames = (done.head_position - start.position).max(1);
+        Ok(Figures {
+            jobs: Some(jobs),
+            jobs_per_s: Some(jobs as f64 / took),
+            cpu_us_per_job: Some(per_job(own + server.unwrap_or_default())),
+            server_cpu_us_per_job: server.map(per_job),
+            jobs_per_frame: Some(jobs as f64 / frames as f64),
+            applier_lag: Some(done.head_position.saturating_sub(done.applied_position)),
+            ..self.figures(bench)
+        })
+    }
+
+    /// Figures that say only where they are from.
+    pub(in crate::cli::bench) fn figures(&self, bench: &'static str) -> Figures {
+        let in_memory = self.info.data_filesystem == "tmpfs";
+        Figures {
+            bench,
+            durability: if in_memory { "none" } else { "fdatasync" }.to_owned(),
+            filesystem: self.info.data_filesystem.clone(),
+            cores: std::thread::available_parallelism().map_or(1, Into::into),
+            payload_bytes: self.arguments.payload,
+            ..Figures::default()
+        }
+    }
+}
+
+/// CPU time that a process has used, user and system.
+fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the name in parentheses, which may hold spaces.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_secs_f64((ticks(11) + ticks(12)) as f64 / per_second as f64))
+}
+
+/// A server process; it goes with the bench.
+#[derive(Debug)]
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(dir: &Path) -> anyhow::Result<Server> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(dir.join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .env("GANGLINE_LOG", "warn")
+            .spawn()
+            .context("the server to measure cannot be started")?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("the server's stdout was piped")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        match line.trim().strip_prefix("listening on ") {
+            Some(address) => Ok(Server { address: address.to_owned(), child }),
+            None => {
+                child.kill()?;
+                bail!("the server to measure did not start; it said {line:?}");
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Its directory goes too, so it need not stop cleanly.
+        if self.child.kill().is_ok() {
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A directory that is removed with everything in it.
+#[derive(Debug)]
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn make(parent: &Path, clock: &Clock) -> anyhow::Result<Temporary> {
+        let name = format!(".gangline-bench-{}-{}", std::process::id(), clock.now().tick.0);
+        let path = parent.join(name);
+        std::fs::create_dir(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        Ok(Temporary { path: path.canonicalize()? })
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
