@@ -55,12 +55,19 @@ impl Place {
 
     /// Starts a server here and waits until it answers.
     pub(crate) fn serve(&self, flags: &[&str]) -> Server {
-        Server::try_start(self, flags).unwrap_or_else(|output| panic!("no server: {output:?}"))
+        Server::try_start(self, gangline(&[]), flags).unwrap_or_else(|output| panic!("no server: {output:?}"))
+    }
+
+    /// Starts a server here to which a limit on the size of files is an error, not a deadly signal.
+    pub(crate) fn serve_ignoring_file_size_signals(&self, flags: &[&str]) -> Server {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_gangline")]);
+        Server::try_start(self, shell, flags).unwrap_or_else(|output| panic!("no server: {output:?}"))
     }
 
     /// Starts a server here that is expected to refuse; how it ended.
     pub(crate) fn refused(&self, flags: &[&str]) -> Output {
-        match Server::try_start(self, flags) {
+        match Server::try_start(self, gangline(&[]), flags) {
             Ok(_) => panic!("the server started"),
             Err(output) => output,
         }
@@ -82,10 +89,12 @@ impl Server {
         Place::new().serve(flags)
     }
 
-    fn try_start(place: &Place, flags: &[&str]) -> Result<Server, Output> {
-        let mut child = gangline(&["serve", "--listen", "127.0.0.1:0", "--data"])
+    fn try_start(place: &Place, mut command: Command, flags: &[&str]) -> Result<Server, Output> {
+        let mut child = command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(place.data())
             .args(flags)
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -5,6 +5,7 @@
 mod harness;
 
 mod config;
+mod disk;
 mod exit;
 mod limits;
 mod quiet;
