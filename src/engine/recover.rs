@@ -125,7 +125,7 @@ pub(in crate::engine) fn each_frame<A: Archive>(
     let mut next = from;
     while next <= to {
         let frames = archive.read(next, READ_BYTES)?;
-        let Some(last) = frames.last() else { return Ok(()) };
+        let Some(last) = frames.last() else { return Err(Error::Broken { position: next }) };
         next = last.position.next();
         for frame in frames.iter().take_while(|frame| frame.position <= to) {
             see(frame)?;
