@@ -1,6 +1,7 @@
 //! The gRPC edge: the listener, its limits, and the one place each that knows statuses and conversions.
 
 pub mod convert;
+pub mod jobs;
 pub mod limits;
 pub mod listener;
 pub mod pulled;
@@ -11,11 +12,13 @@ pub mod updates;
 pub mod workers;
 
 use crate::grpc::convert::Sizes;
+use crate::grpc::jobs::Jobs;
 use crate::grpc::limits::Limited;
 use crate::grpc::limits::Limits;
 use crate::grpc::updates::Updates;
 use crate::grpc::workers::Workers;
 use crate::proto::DESCRIPTORS;
+use crate::proto::v1::job_service_server::JobServiceServer;
 use crate::proto::v1::update_service_server::UpdateServiceServer;
 use crate::proto::v1::worker_service_server::WorkerServiceServer;
 use crate::service::Service;
@@ -46,6 +49,7 @@ pub fn routes<H: Health>(
 ) -> Routes {
     let mut routes = Routes::builder();
     routes.add_service(health.limited(limits));
+    routes.add_service(JobServiceServer::new(Jobs::new(service.clone(), sizes)).limited(limits));
     routes.add_service(UpdateServiceServer::new(Updates::new(service.clone())).limited(limits));
     routes.add_service(WorkerServiceServer::new(Workers::new(service.clone(), sizes)).limited(limits));
     match reflects {

@@ -2,14 +2,22 @@
 //!
 //! Commands go to the engine's writer; reads go to the published view, then the work tree, then the log.
 
+pub mod control;
 pub mod cursors;
 pub mod error;
+pub mod get;
+pub mod list;
+mod lookup;
+pub mod producers;
+pub mod shown;
+pub mod submit;
 pub mod tail;
 pub mod workers;
 
 pub use crate::service::error::Error;
 
 use crate::engine::Handle;
+use crate::service::producers::Producers;
 use crate::shutdown::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,13 +49,17 @@ pub struct Service {
     engine: Handle,
     settings: Arc<Settings>,
     shutdown: Shutdown,
+    producers: Arc<Producers>,
+    /// Held while finished jobs are looked up and deleted, so that no job is deleted twice.
+    deleting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Service {
     /// The service over a running engine. Its streams end when `shutdown` begins.
     #[must_use]
     pub fn new(engine: Handle, settings: Settings, shutdown: Shutdown) -> Service {
-        Service { engine, settings: Arc::new(settings), shutdown }
+        let (producers, deleting) = (Arc::default(), Arc::default());
+        Service { engine, settings: Arc::new(settings), shutdown, producers, deleting }
     }
 
     /// The engine.

@@ -10,6 +10,7 @@ use crate::job::decide::finish::Finish;
 use crate::job::decide::finish::Holder;
 use crate::job::decide::submit::Accepted;
 use crate::job::decide::submit::Batch;
+use crate::job::decide::submit::Origin;
 use crate::job::event::Progress;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
@@ -17,6 +18,8 @@ use crate::job::id::Pointer;
 use crate::job::id::QueueName;
 use crate::job::id::QueueNo;
 use crate::job::id::Sequence;
+use crate::job::spec::Extra;
+use crate::job::spec::NewJob;
 use crate::job::spec::QueueSettings;
 use crate::job::table::Slot;
 use std::sync::Arc;
@@ -142,6 +145,8 @@ pub enum Purge {
 pub enum Command {
     /// Accept jobs, all or none.
     Submit(Batch, Reply<Accepted>),
+    /// Tell the highest ordinal accepted from a producer, 0 if it is not known. Submits that were sent before it count. [ID-1]
+    LastOrdinal(Arc<str>, Reply<u64>),
     /// Cancel waiting or running jobs; an answer for each.
     Cancel(Vec<JobId>, Arc<str>, Reply<Vec<Result<Sequence, Error>>>),
     /// Give dead jobs a new generation; an answer for each.
@@ -194,4 +199,24 @@ pub struct Welcome {
     pub held: Vec<(JobId, LeaseToken)>,
     /// Log time of the service.
     pub time: Timestamp,
+}
+
+/// About how many bytes of log a batch needs, on the high side.
+#[must_use]
+pub fn weight(batch: &Batch) -> usize {
+    let origin = match &batch.origin {
+        Origin::Anonymous => 0,
+        Origin::Key { key, .. } => key.len() + 64,
+        Origin::Producer { producer, .. } => producer.len() + 64,
+    };
+    origin + batch.jobs.iter().map(weight_of_job).sum::<usize>()
+}
+
+fn weight_of_job(job: &NewJob) -> usize {
+    let of_extra = |extra: &Extra| {
+        let labels: usize = extra.labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+        labels + extra.content_type.len() + extra.traceparent.len() + extra.tracestate.len() + 16
+    };
+    let extra = job.extra.as_deref().map_or(0, of_extra);
+    64 + job.queue.as_str().len() + 64 * usize::from(job.policy.is_some()) + extra + job.payload.0.len()
 }

@@ -42,8 +42,10 @@ pub struct JobView {
     pub last: Sequence,
     /// Where its newest event is; of a finished job, its terminal one.
     pub last_at: Pointer,
-    /// Log time of its newest update.
+    /// Log time of its newest update; 0 if that was before this start of the service.
     pub changed: Timestamp,
+    /// Log time of its newest attempt's start; 0 if there was none, or before this start of the service.
+    pub started: Timestamp,
     /// Who works on it.
     pub worker: Option<Arc<str>>,
     /// What it told of its progress last, in the running attempt.
@@ -70,6 +72,7 @@ impl JobView {
             last,
             last_at: at,
             changed: time,
+            started: Timestamp(0),
             worker: state.worker(job).cloned(),
             progress: None,
             failures: job.failures.clone(),
@@ -85,7 +88,7 @@ impl JobView {
             Stage::Dead { sequence } => sequence,
         };
         let at = job.failures.as_ref().and_then(|list| list.last().copied()).unwrap_or(job.submitted_at);
-        JobView::of(state, job, last, at, state.time())
+        JobView::of(state, job, last, at, Timestamp(0))
     }
 
     /// The view of a job that was finished long before it was deleted.
@@ -105,6 +108,7 @@ impl JobView {
             last,
             last_at: at,
             changed: time,
+            started: Timestamp(0),
             worker: None,
             progress: None,
             failures: None,

@@ -3,8 +3,10 @@
 
 pub mod failure;
 pub mod finish;
+pub mod job;
 pub mod lease;
 pub mod names;
+pub mod page;
 pub mod queue;
 pub mod spec;
 pub mod submit;

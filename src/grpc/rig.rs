@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::engine::Handle;
 use crate::engine::Keeping;
 use crate::engine::Parts;
+use crate::engine::command::Bye;
 use crate::engine::command::Command;
 use crate::engine::command::FinishRequest;
 use crate::engine::command::WorkerMessage;
@@ -12,7 +13,10 @@ use crate::engine::core;
 use crate::engine::workers::Attach;
 use crate::engine::workers::Liveness;
 use crate::engine::workers::Unnamed;
+use crate::grpc::convert::Sizes;
+use crate::grpc::jobs::Jobs;
 use crate::grpc::limits;
+use crate::grpc::limits::Limited;
 use crate::grpc::limits::Limits;
 use crate::grpc::listener::Exposure;
 use crate::grpc::listener::Listener;
@@ -21,13 +25,17 @@ use crate::job::decide::finish::Finish;
 use crate::job::decide::finish::Holder;
 use crate::job::decide::submit::Batch;
 use crate::job::decide::submit::Origin;
+use crate::job::event::Failure;
 use crate::job::id::JobId;
+use crate::job::retry::Retryable;
 use crate::job::spec::NewJob;
 use crate::job::spec::Payload;
 use crate::log::Archive;
 use crate::log::Log;
 use crate::log::directory::Directory;
 use crate::log::directory::DirectoryOptions;
+use crate::proto::v1::job_service_client::JobServiceClient;
+use crate::proto::v1::job_service_server::JobServiceServer;
 use crate::proto::v1::update_service_client::UpdateServiceClient;
 use crate::proto::v1::update_service_server::UpdateServiceServer;
 use crate::service;
@@ -85,6 +93,8 @@ pub(in crate::grpc) async fn start(path: &Path, setup: Setup) -> Rig {
     let incoming = listener.incoming(&limits, Clock::system(), &shutdown);
     let mut routes = Routes::builder();
     routes.add_service(UpdateServiceServer::new(Updates::new(service.clone())));
+    let jobs = Jobs::new(service.clone(), Sizes::default());
+    routes.add_service(JobServiceServer::new(jobs).limited(&limits));
     let stopped = shutdown.token().clone();
     let served = shutdown.spawn(
         limits::server(&limits)
@@ -134,6 +144,10 @@ impl Rig {
         UpdateServiceClient::new(self.channel())
     }
 
+    pub(in crate::grpc) fn jobs(&self) -> JobServiceClient<Channel> {
+        JobServiceClient::new(self.channel())
+    }
+
     /// Stops as the server does: streams end, then the engine.
     pub(in crate::grpc) async fn stop(self) {
         let Rig { engine, service, served, .. } = self;
@@ -161,6 +175,35 @@ impl Rig {
             (0..range.jobs).map(move |step| first.plus(step))
         };
         accepted.ranges.iter().flat_map(ids).collect()
+    }
+
+    /// Fails the attempts of a queue, one after another, with these failures.
+    pub(in crate::grpc) async fn fail(&self, queue: &str, failures: Vec<Failure>) {
+        let (outlet, mut output) = tokio::sync::mpsc::unbounded_channel();
+        let attach = Attach {
+            name: format!("failing worker of {queue}").into(),
+            queues: vec![queue.parse().unwrap()],
+            free: 1,
+            held: Vec::new(),
+            outlet,
+            liveness: Liveness::Signs,
+            unnamed: Unnamed::Lost,
+        };
+        let welcome = self.handle().call(0, |reply| Command::Attach(attach, reply)).await.unwrap();
+        for failure in failures {
+            let grant = loop {
+                if let Some(grant) = output.recv().await.unwrap().grants.pop() {
+                    break grant;
+                }
+            };
+            let holder = Holder { id: grant.id, token: grant.token, hint: Some(grant.slot) };
+            let finish = Finish::Fail { failure, retryable: Retryable::Yes };
+            let finishes = vec![FinishRequest { holder, finish }];
+            let message = WorkerMessage { finishes, free: 1, ..WorkerMessage::default() };
+            self.handle().send(0, Command::Work(welcome.session, message)).await.unwrap();
+        }
+        while output.recv().await.unwrap().acks.is_empty() {}
+        self.handle().send(0, Command::Detach(welcome.session, Bye::Said)).await.unwrap();
     }
 
     /// Runs `count` jobs of a queue to their end, with results of `bytes`.

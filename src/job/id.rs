@@ -1,6 +1,7 @@
 //! Names and numbers of things: jobs, queues, sequences, positions, leases. Not their meaning: that
 //! is `state` and `event`.
 
+use crate::clock::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
 use std::fmt;
@@ -42,6 +43,12 @@ impl JobId {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> JobId {
         JobId(u128::from_be_bytes(bytes))
+    }
+
+    /// Log time of the job's submission: the first 48 bits of a UUIDv7 are its time.
+    #[must_use]
+    pub const fn time(self) -> Timestamp {
+        Timestamp((self.0 >> 80) as u64)
     }
 
     /// The id `steps` after this one: the next jobs of a batch.
@@ -229,6 +236,7 @@ pub struct InvalidQueueName(String);
 
 #[cfg(test)]
 mod tests {
+    use crate::clock::Timestamp;
     use crate::job::id::JobId;
     use crate::job::id::QueueName;
 
@@ -239,6 +247,7 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(JobId::from_bytes(id.to_bytes()), id);
         assert!(id.plus(1).to_bytes() > id.to_bytes());
+        assert_eq!(id.time(), Timestamp(0x0198_a5c2_6f00));
         assert!("no".parse::<JobId>().is_err());
     }
 

@@ -8,7 +8,7 @@
 mod filter;
 mod names;
 mod pending;
-mod read_back;
+pub(in crate::service) mod read_back;
 mod start;
 mod wake;
 

@@ -13,6 +13,7 @@ use crate::work::record::Record;
 use crate::work::record::States;
 use crate::work::slice;
 use crate::work::view::Shared;
+use crate::work::view::View;
 use std::ops::Bound;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -42,7 +43,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// What the next page goes on after; `None`: this is the last one.
     pub next: Option<JobId>,
-    /// Every change up to this frame is in the page; of later ones, some may be.
+    /// Every change up to this frame is in the page, and no job that was submitted later; of later changes to the others
+    /// some may be.
     pub as_of: Position,
 }
 
@@ -69,6 +71,24 @@ impl Query {
     pub fn get(&self, id: JobId) -> Result<Option<Record>, Error> {
         let view = self.0.view()?;
         let complete = view.complete();
+        match self.look_up(&view, id)? {
+            Some(record) => Ok(Some(record)),
+            None => complete.map(|()| None),
+        }
+    }
+
+    /// As [`Query::get`], but what is found is never out of date: it shows everything up to the frame that was applied
+    /// when the call began.
+    ///
+    /// # Errors
+    /// [`Error::Rebuilding`] as long as the history is not complete; [`Error::Closed`]; [`Error::Broken`].
+    pub fn find(&self, id: JobId) -> Result<Option<Record>, Error> {
+        let view = self.0.view()?;
+        view.complete()?;
+        self.look_up(&view, id)
+    }
+
+    fn look_up(&self, view: &View, id: JobId) -> Result<Option<Record>, Error> {
         let change = view.runs().find(id);
         let stored = view.read(|tree| {
             tree.slice_of(id, |key, bytes| slice::find(key, bytes, id))
@@ -80,10 +100,7 @@ impl Query {
             (None, Some(change)) => change.orphan(),
             (None, None) => None,
         };
-        match record.filter(|record| !record.is_forgotten(self.0.floor())) {
-            Some(record) => Ok(Some(record)),
-            None => complete.map(|()| None),
-        }
+        Ok(record.filter(|record| !record.is_forgotten(self.0.floor())))
     }
 
     /// Up to `limit` jobs after `after`, in order of id. It looks at `Options::slices_a_page` slices at most, so a
@@ -100,6 +117,8 @@ impl Query {
             filter: *filter,
             limit,
             floor: self.0.floor(),
+            as_of,
+            past: false,
             last: after,
             waiting: runs.walk(after),
             records: Vec::with_capacity(limit.min(1_024)),
@@ -128,7 +147,7 @@ impl Query {
             Ended::AtTheEnd => listing.show_waiting(Bound::Unbounded),
             Ended::Early => ControlFlow::Break(()),
         };
-        let next = rest.is_break().then_some(listing.last);
+        let next = (rest.is_break() && !listing.past).then_some(listing.last);
         Ok(Page { records: listing.records, next, as_of })
     }
 }
@@ -144,6 +163,10 @@ struct Listing<'a> {
     filter: Filter,
     limit: usize,
     floor: Position,
+    as_of: Position,
+    /// A job was met that was submitted after `as_of`. Of those the walk may have passed some before they were written,
+    /// so none of them is shown.
+    past: bool,
     /// The last job that was looked at.
     last: JobId,
     waiting: Walk<'a>,
@@ -169,6 +192,10 @@ impl Listing<'_> {
     fn look_at(&mut self, records: &[Record], changes: &[Change]) -> ControlFlow<()> {
         for record in slice::merge(records, changes) {
             if self.records.len() == self.limit {
+                return ControlFlow::Break(());
+            }
+            if record.submitted_position() > self.as_of {
+                self.past = true;
                 return ControlFlow::Break(());
             }
             self.last = record.id;

@@ -5,22 +5,21 @@ use crate::engine::command::Command;
 use crate::engine::command::Error;
 use crate::engine::command::Purge;
 use crate::engine::command::Reply;
+use crate::engine::command::weight;
 use crate::engine::core::Answer;
 use crate::engine::core::Core;
 use crate::engine::view::Health;
+use crate::engine::workers::WorkerView;
 use crate::job::decide::Refused;
 use crate::job::decide::control;
 use crate::job::decide::submit;
 use crate::job::decide::submit::Accepted;
 use crate::job::decide::submit::Batch;
-use crate::job::decide::submit::Origin;
 use crate::job::event::Event;
 use crate::job::id::JobId;
 use crate::job::id::QueueName;
 use crate::job::id::QueueNo;
 use crate::job::id::Sequence;
-use crate::job::spec::Extra;
-use crate::job::spec::NewJob;
 use crate::job::spec::QueueSettings;
 use crate::job::state::State;
 use crate::log::Log;
@@ -28,13 +27,19 @@ use std::sync::Arc;
 
 impl<L: Log> Core<L> {
     pub(in crate::engine::core) fn carry_out(&mut self, command: Command) {
-        if self.out_of_space() && !matches!(command, Command::ListWorkers(_) | Command::Drain(_)) {
+        if self.out_of_space()
+            && !matches!(command, Command::LastOrdinal(..) | Command::ListWorkers(_) | Command::Drain(_))
+        {
             return self.refuse(command, Error::DiskFull);
         }
         match command {
             Command::Submit(batch, reply) => {
                 let outcome = self.submit(batch);
                 self.answer(reply, outcome);
+            }
+            Command::LastOrdinal(producer, reply) => {
+                let last = self.state.producers().get(&producer).map_or(0, |known| known.last_ordinal);
+                self.answer(reply, Ok(last));
             }
             Command::Cancel(ids, reason, reply) => {
                 let cancel = |state: &State, id: JobId| control::cancel(state, id, Arc::clone(&reason));
@@ -86,15 +91,8 @@ impl<L: Log> Core<L> {
                 self.stop_leases(session);
                 self.answer(reply, Ok(()));
             }
-            Command::ListWorkers(reply) => {
-                let views = self.workers.views(self.now.tick, |slot| self.state.jobs().at(slot).id);
-                self.answer(reply, Ok(views));
-            }
-            Command::Drain(reply) => {
-                self.draining = true;
-                self.view.set_health(Health::Draining);
-                self.answer(reply, Ok(()));
-            }
+            Command::ListWorkers(reply) => self.list_workers(reply),
+            Command::Drain(reply) => self.drain(reply),
         }
     }
 
@@ -105,6 +103,17 @@ impl<L: Log> Core<L> {
         outcome: Result<T, Error>,
     ) {
         self.answers.push(Answer(Box::new(move |written| reply.send(written.and(outcome)))));
+    }
+
+    fn drain(&mut self, reply: Reply<()>) {
+        self.draining = true;
+        self.view.set_health(Health::Draining);
+        self.answer(reply, Ok(()));
+    }
+
+    fn list_workers(&mut self, reply: Reply<Vec<WorkerView>>) {
+        let views = self.workers.views(self.now.tick, |slot| self.state.jobs().at(slot).id);
+        self.answer(reply, Ok(views));
     }
 
     fn submit(&mut self, batch: Batch) -> Result<Accepted, Error> {
@@ -192,6 +201,7 @@ impl<L: Log> Core<L> {
             Command::Cancel(_, _, reply) | Command::Retry(_, reply) | Command::Delete(_, reply) => {
                 self.answer(reply, Err(error));
             }
+            Command::LastOrdinal(_, reply) => self.answer(reply, Err(error)),
             Command::Purge(_, _, _, reply) => self.answer(reply, Err(error)),
             Command::SetQueue(_, _, reply) => self.answer(reply, Err(error)),
             Command::CommitCursor(_, _, reply) | Command::DropCursor(_, reply) => {
@@ -212,23 +222,4 @@ impl<L: Log> Core<L> {
             Command::Drain(reply) => self.answer(reply, Err(error)),
         }
     }
-}
-
-/// About how many bytes of log a batch needs, on the high side.
-fn weight(batch: &Batch) -> usize {
-    let origin = match &batch.origin {
-        Origin::Anonymous => 0,
-        Origin::Key { key, .. } => key.len() + 64,
-        Origin::Producer { producer, .. } => producer.len() + 64,
-    };
-    origin + batch.jobs.iter().map(weight_of_job).sum::<usize>()
-}
-
-fn weight_of_job(job: &NewJob) -> usize {
-    let of_extra = |extra: &Extra| {
-        let labels: usize = extra.labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
-        labels + extra.content_type.len() + extra.traceparent.len() + extra.tracestate.len() + 16
-    };
-    let extra = job.extra.as_deref().map_or(0, of_extra);
-    64 + job.queue.as_str().len() + 64 * usize::from(job.policy.is_some()) + extra + job.payload.0.len()
 }

@@ -1,5 +1,6 @@
 //! Publishing a synced frame: from here on readers see it. [ACK-1]
 
+use crate::clock::Timestamp;
 use crate::engine::core::Core;
 use crate::engine::core::Draft;
 use crate::engine::core::Touched;
@@ -9,6 +10,7 @@ use crate::engine::view::Published;
 use crate::engine::view::QueueView;
 use crate::engine::view::Seen;
 use crate::job::event::Event;
+use crate::job::id::JobId;
 use crate::job::id::Pointer;
 use crate::job::id::Position;
 use crate::job::id::QueueNo;
@@ -110,14 +112,20 @@ fn show(inner: &mut Inner, state: &State, touched: Touched, frame: &Frame, event
             let Some(job) = state.jobs().get(slot).filter(|job| job.id == id) else { return };
             let at = Pointer { position: frame.position, index };
             let mut view = JobView::of(state, job, sequence, at, frame.time);
-            if let Some(Event::Progress { progress, .. }) = events.get(index as usize)
+            let event = events.get(index as usize);
+            if let Some(Event::Progress { progress, .. }) = event
                 && view.state == JobState::Running
             {
                 view.progress = Some(Box::new(progress.clone()));
             }
+            view.started = match event {
+                Some(Event::Started { .. }) => frame.time,
+                Some(_) | None => started_before(inner, id),
+            };
             inner.jobs.insert(id, view);
         }
-        Touched::Gone(view) => {
+        Touched::Gone(mut view) => {
+            view.started = started_before(inner, view.id);
             inner.jobs.insert(view.id, *view);
         }
         Touched::Deleted { id, queue, sequence, index } => {
@@ -125,6 +133,10 @@ fn show(inner: &mut Inner, state: &State, touched: Touched, frame: &Frame, event
             inner.jobs.insert(id, JobView::tombstone(id, queue, sequence, at, frame.time));
         }
     }
+}
+
+fn started_before(inner: &Inner, id: JobId) -> Timestamp {
+    inner.jobs.get(&id).map_or(Timestamp(0), |view| view.started)
 }
 
 fn set_cursors(inner: &mut Inner, state: &State, events: &[Event]) {

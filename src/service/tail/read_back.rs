@@ -10,7 +10,7 @@ use crate::service::Error;
 use std::sync::Arc;
 
 /// Published frames from `from` on, read back from the log.
-pub(in crate::service::tail) fn frames(
+pub(in crate::service) fn frames(
     history: &dyn History,
     view: &View,
     from: Position,
