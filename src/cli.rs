@@ -5,11 +5,28 @@ pub mod exit;
 
 mod advice;
 mod bench;
+mod cancel;
+mod changes;
 mod config;
+mod cursors;
+mod delete;
+mod get;
+mod info;
+mod lines;
+mod ls;
 mod output;
+mod queues;
+mod remote;
+mod retry;
+mod run;
 mod serve;
 mod setting;
+mod show;
+mod submit;
+mod tail;
 mod telling;
+mod words;
+mod workers;
 
 use crate::cli::exit::Exit;
 use clap::Parser;
@@ -26,6 +43,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  seq 1000000000000 1000000000200 | gangline run -- factor
   gangline serve --data /var/lib/gangline
   gangline serve --listen 127.0.0.1:0      # prints the address it picked
   gangline config show --origin";
@@ -33,8 +51,32 @@ Examples:
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a command for each line of the input, on all cores
+    Run(run::Arguments),
     /// Run the service on a data directory
     Serve(serve::Arguments),
+    /// Submit a job, or one for each line of the input
+    Submit(submit::Arguments),
+    /// Follow the update log, from any place in it
+    Tail(tail::Arguments),
+    /// Show one job and its attempts, or print its result
+    Get(get::Arguments),
+    /// List jobs
+    Ls(ls::Arguments),
+    /// Cancel jobs, waiting or running
+    Cancel(cancel::Arguments),
+    /// Give dead jobs a new generation with fresh budgets
+    Retry(retry::Arguments),
+    /// Forget finished and dead jobs
+    Delete(delete::Arguments),
+    /// Look at queues, pause them, change their settings, clear them out
+    Queues(queues::Arguments),
+    /// Look at the cursors that the server keeps, and move them
+    Cursors(cursors::Arguments),
+    /// List the workers
+    Workers(workers::Arguments),
+    /// Show what server this is and how it stands
+    Info(info::Arguments),
     /// Look at the configuration that a server would start with
     Config(config::Arguments),
     /// Measure how fast the service is on this machine and disk
@@ -44,7 +86,19 @@ enum Command {
 impl Command {
     fn run(self) -> anyhow::Result<Exit> {
         match self {
+            Command::Run(arguments) => run::run(arguments),
             Command::Serve(arguments) => serve::run(arguments),
+            Command::Submit(arguments) => submit::run(arguments),
+            Command::Tail(arguments) => tail::run(arguments),
+            Command::Get(arguments) => get::run(arguments),
+            Command::Ls(arguments) => ls::run(arguments),
+            Command::Cancel(arguments) => cancel::run(arguments),
+            Command::Retry(arguments) => retry::run(arguments),
+            Command::Delete(arguments) => delete::run(arguments),
+            Command::Queues(arguments) => queues::run(arguments),
+            Command::Cursors(arguments) => cursors::run(arguments),
+            Command::Workers(arguments) => workers::run(arguments),
+            Command::Info(arguments) => info::run(arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
         }

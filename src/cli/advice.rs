@@ -1,11 +1,13 @@
 //! What to do about an error, where its own text does not say it.
 
+use crate::client;
 use crate::engine;
 use crate::engine::recover;
 use crate::grpc::listener;
 use crate::log;
 use crate::server;
 use std::io::ErrorKind;
+use tonic::Code;
 
 /// What to do about `error`, if its text leaves that open.
 pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
@@ -13,8 +15,34 @@ pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<server::Error>() {
             return of_server(error);
         }
+        if let Some(error) = cause.downcast_ref::<client::Error>() {
+            return of_client(error);
+        }
         cause.downcast_ref::<log::Error>().and_then(of_log)
     })
+}
+
+fn of_client(error: &client::Error) -> Option<String> {
+    match error {
+        client::Error::Unreachable { .. } => Some(
+            "start one with `gangline serve`, or name where it is with --server or GANGLINE_SERVER"
+                .to_owned(),
+        ),
+        client::Error::Refused { .. } if error.passes() => Some("try again later".to_owned()),
+        client::Error::Link { source, .. } if source.code() == Code::Unimplemented => {
+            Some("see whether server and client are of the same release".to_owned())
+        }
+        client::Error::Link { .. } => {
+            Some("see whether the server still runs; what the command asked for may have happened".to_owned())
+        }
+        client::Error::Answer { .. } => {
+            Some("see whether server and client are of the same release".to_owned())
+        }
+        client::Error::Address { .. }
+        | client::Error::Refused { .. }
+        | client::Error::Forgotten { .. }
+        | client::Error::NoChance(_) => None,
+    }
 }
 
 fn of_server(error: &server::Error) -> Option<String> {

@@ -1,11 +1,19 @@
 //! Exit codes: named here, explained in `docs/cli.md`, which a test holds against this table.
 
+mod remote;
+
+use crate::cli::lines;
+use crate::cli::run;
+use crate::client;
 use crate::config;
 use crate::engine;
 use crate::engine::recover;
 use crate::grpc::listener;
+use crate::job::id::InvalidId;
 use crate::log;
+use crate::pool;
 use crate::server;
+use std::io;
 
 /// How a command ended, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +87,48 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<log::Error>() {
         return Some(of_log(error));
     }
-    if cause.is::<config::Error>() {
+    if let Some(error) = cause.downcast_ref::<client::Error>() {
+        return Some(remote::of_client(error));
+    }
+    if let Some(error) = cause.downcast_ref::<lines::Error>() {
+        return Some(of_lines(error));
+    }
+    if cause.is::<config::Error>() || cause.is::<InvalidId>() {
         return Some(Exit::USAGE);
     }
-    cause.is::<std::io::Error>().then_some(Exit::DISK)
+    if cause.is::<run::Conflict>() {
+        return Some(Exit::CONFLICT);
+    }
+    if let Some(error) = cause.downcast_ref::<pool::Error>() {
+        return Some(of_pool(error));
+    }
+    cause.downcast_ref::<io::Error>().map(of_io)
+}
+
+fn of_lines(error: &lines::Error) -> Exit {
+    match error {
+        lines::Error::TooLong { .. } => Exit::USAGE,
+        lines::Error::Read { source, .. } => of_io(source),
+    }
+}
+
+fn of_pool(error: &pool::Error) -> Exit {
+    match error {
+        pool::Error::NoCommand
+        | pool::Error::NoSuchCommand { .. }
+        | pool::Error::NoDirectory(_)
+        | pool::Error::Directory(_)
+        | pool::Error::LongCommand { .. } => Exit::USAGE,
+        pool::Error::Spawner(_)
+        | pool::Error::SpawnerDied
+        | pool::Error::Refused(_)
+        | pool::Error::Pipe(_)
+        | pool::Error::Stopped => Exit::DISK,
+    }
+}
+
+fn of_io(error: &io::Error) -> Exit {
+    if error.kind() == io::ErrorKind::NotFound { Exit::NOT_FOUND } else { Exit::DISK }
 }
 
 fn of_server(error: &server::Error) -> Exit {

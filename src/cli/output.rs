@@ -1,9 +1,12 @@
 //! The only file that prints: data on stdout, talk on stderr. A reader that closes the pipe is not an error.
 
 use crate::cli::exit::Exit;
+use serde::Serialize;
+use std::error::Error;
 use std::fmt::Display;
 use std::io;
 use std::io::Write;
+use tonic::Status;
 
 /// Whether anybody reads what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +22,42 @@ pub(crate) enum Reader {
 /// # Errors
 /// What the operating system says, unless it only says that the reader has gone.
 pub(crate) fn line(text: impl Display) -> io::Result<Reader> {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Prints lines of data in one piece.
+///
+/// # Errors
+/// As [`line`].
+pub(crate) fn lines(lines: impl Iterator<Item = String>) -> io::Result<Reader> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    bytes(text.as_bytes())
+}
+
+/// Prints objects as JSON, each on a line, in one piece.
+///
+/// # Errors
+/// As [`line`].
+pub(crate) fn json(objects: impl IntoIterator<Item = impl Serialize>) -> anyhow::Result<Reader> {
+    let mut text = Vec::new();
+    for object in objects {
+        serde_json::to_writer(&mut text, &object)?;
+        text.push(b'\n');
+    }
+    Ok(bytes(&text)?)
+}
+
+/// Prints data as it is and hands it on at once.
+///
+/// # Errors
+/// As [`line`].
+pub(crate) fn bytes(data: &[u8]) -> io::Result<Reader> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(data).and_then(|()| out.flush()) {
         Ok(()) => Ok(Reader::There),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
         Err(error) => Err(error),
@@ -30,7 +67,9 @@ pub(crate) fn line(text: impl Display) -> io::Result<Reader> {
 /// Says what went wrong, why, and what to do.
 pub(crate) fn failure(error: &anyhow::Error, advice: Option<&str>) {
     let mut text = format!("gangline: {error}\n");
-    for cause in error.chain().skip(1) {
+    // A status only repeats, in the transport's words, what the client's error says.
+    let is_status = |cause: &&(dyn Error + 'static)| cause.is::<Status>() || cause.is::<Box<Status>>();
+    for cause in error.chain().skip(1).filter(|cause| !is_status(cause)) {
         text.push_str(&format!("  because: {cause}\n"));
     }
     if let Some(advice) = advice {
@@ -44,6 +83,11 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
     // Nobody is left to tell if this fails.
     error.print().ok();
     if error.use_stderr() { Exit::USAGE } else { Exit::OK }
+}
+
+/// Says something that is not data.
+pub(crate) fn note(text: impl Display) {
+    talk(&format!("gangline: {text}\n"));
 }
 
 fn talk(text: &str) {

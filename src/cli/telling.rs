@@ -6,6 +6,11 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
+/// Begins to log what a person at a terminal should know of: a broken link, a disk that fails.
+pub(crate) fn begin_warnings() {
+    begin(&LogConfig { format: LogFormat::Human, filter: "warn".to_owned() });
+}
+
 /// Begins to log. A second call changes nothing.
 pub(crate) fn begin(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.filter).expect("the configuration's check has parsed it");

@@ -80,7 +80,10 @@ pub enum Error {
 impl Error {
     pub(crate) fn of(address: &str, status: Status) -> Error {
         let address = address.to_owned();
-        let text = status.message().to_owned();
+        let text = match status.message() {
+            "" => status.code().description().to_owned(),
+            text => text.to_owned(),
+        };
         if let Some(reason) = reason_of(&status) {
             let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
             return Error::Refused { reason, text, retry_after, source: Box::new(status) };

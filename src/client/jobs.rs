@@ -166,6 +166,12 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Whether there are further pages.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.request.is_some()
+    }
+
     /// The next page; `None` after the last. At most `most` jobs and at least one unless it is the last.
     ///
     /// # Errors

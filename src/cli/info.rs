@@ -1,0 +1,78 @@
+//! `gangline info`: what server this is and how it stands.
+
+use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::cli::remote::Outage;
+use crate::cli::remote::Remote;
+use crate::cli::show::text;
+use crate::proto::v1;
+use serde::Serialize;
+
+/// What `info` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Serialize)]
+struct InfoJson {
+    version: String,
+    store_id: String,
+    head_sequence: u64,
+    floor_sequence: u64,
+    epoch: u64,
+    head_position: u64,
+    applied_position: u64,
+    durability: &'static str,
+    data_filesystem: String,
+    uptime_ms: u64,
+    time: Option<String>,
+}
+
+/// Runs `info`.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    arguments.remote.run(Outage::Brief, async |client| {
+        let info = client.info().await?;
+        let durability = match info.durability() {
+            v1::Durability::Unspecified => "unknown",
+            v1::Durability::Synced => "synced",
+            v1::Durability::Memory => "memory",
+        };
+        let uptime_ms = info.uptime.as_ref().map_or(0, text::whole_ms);
+        let json = InfoJson {
+            version: info.version,
+            store_id: info.store_id,
+            head_sequence: info.head_sequence,
+            floor_sequence: info.floor_sequence,
+            epoch: info.epoch,
+            head_position: info.head_position,
+            applied_position: info.applied_position,
+            durability,
+            data_filesystem: info.data_filesystem,
+            uptime_ms,
+            time: info.time.as_ref().map(text::time),
+        };
+        if arguments.json {
+            output::json([json])?;
+        } else {
+            output::lines(tell(&json, client.address()).into_iter())?;
+        }
+        Ok(Exit::OK)
+    })
+}
+
+fn tell(info: &InfoJson, address: &str) -> Vec<String> {
+    let uptime = humantime::format_duration(std::time::Duration::from_secs(info.uptime_ms / 1_000));
+    let behind = info.head_position.saturating_sub(info.applied_position);
+    vec![
+        format!("server      gangline {} at {address}, up {uptime}", info.version),
+        format!("store       {} (epoch {})", info.store_id, info.epoch),
+        format!("updates     {} to {}", info.floor_sequence, info.head_sequence),
+        format!("frames      {} (the work tree is {behind} behind)", info.head_position),
+        format!("durability  {} {}", info.durability, info.data_filesystem).trim_end().to_owned(),
+    ]
+}
