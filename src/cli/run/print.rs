@@ -116,7 +116,7 @@ impl Printer {
             };
             self.write(&done)?;
         }
-        let printed = bar.pause(|| output::bytes(&self.buffer))?;
+        let printed = bar.pause_for_data(|| output::bytes(&self.buffer))?;
         self.buffer.clear();
         Ok(printed)
     }
