@@ -1,24 +1,33 @@
 //! The gRPC edge: the listener, its limits, and the one place each that knows statuses and conversions.
 
+pub mod admin;
 pub mod convert;
 pub mod jobs;
 pub mod limits;
 pub mod listener;
 pub mod pulled;
+pub mod queues;
 #[cfg(test)]
 mod rig;
+pub mod seed;
 pub mod status;
 pub mod updates;
 pub mod workers;
 
+use crate::grpc::admin::Admin;
 use crate::grpc::convert::Sizes;
 use crate::grpc::jobs::Jobs;
 use crate::grpc::limits::Limited;
 use crate::grpc::limits::Limits;
+use crate::grpc::queues::Queues;
+use crate::grpc::seed::Seed;
 use crate::grpc::updates::Updates;
 use crate::grpc::workers::Workers;
 use crate::proto::DESCRIPTORS;
+use crate::proto::dosomething::do_something_service_server::DoSomethingServiceServer;
+use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::job_service_server::JobServiceServer;
+use crate::proto::v1::queue_service_server::QueueServiceServer;
 use crate::proto::v1::update_service_server::UpdateServiceServer;
 use crate::proto::v1::worker_service_server::WorkerServiceServer;
 use crate::service::Service;
@@ -51,6 +60,9 @@ pub fn routes<H: Health>(
     routes.add_service(health.limited(limits));
     routes.add_service(JobServiceServer::new(Jobs::new(service.clone(), sizes)).limited(limits));
     routes.add_service(UpdateServiceServer::new(Updates::new(service.clone())).limited(limits));
+    routes.add_service(QueueServiceServer::new(Queues::new(service.clone())).limited(limits));
+    routes.add_service(DoSomethingServiceServer::new(Seed::new(service.clone(), sizes)).limited(limits));
+    routes.add_service(AdminServiceServer::new(Admin::new(service.clone())).limited(limits));
     routes.add_service(WorkerServiceServer::new(Workers::new(service.clone(), sizes)).limited(limits));
     match reflects {
         Reflects::Yes => {

@@ -25,6 +25,7 @@ use crate::pool::Spawner;
 use crate::pool::claims;
 use crate::service::Service;
 use crate::service::Settings;
+use crate::service::home::Home;
 use crate::shutdown::Shutdown;
 use crate::shutdown::Waited;
 use crate::work;
@@ -242,7 +243,17 @@ fn settings(config: &Config) -> Settings {
         lease_period: config.engine.lease_period,
         reconnect_grace: config.engine.reconnect_grace,
         heartbeat: config.heartbeat,
+        home: home(config),
+        ..Settings::default()
     }
+}
+
+/// What holds the data directory; the server runs without knowing it.
+fn home(config: &Config) -> Home {
+    Home::of(&config.data).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the file system of the data directory is not known");
+        Home::default()
+    })
 }
 
 fn reflects(config: &Config, address: SocketAddr) -> grpc::Reflects {

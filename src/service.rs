@@ -6,9 +6,14 @@ pub mod control;
 pub mod cursors;
 pub mod error;
 pub mod get;
+pub mod home;
+pub mod info;
+mod items;
 pub mod list;
 mod lookup;
+pub mod named;
 pub mod producers;
+pub mod queues;
 pub mod shown;
 pub mod submit;
 pub mod tail;
@@ -16,7 +21,11 @@ pub mod workers;
 
 pub use crate::service::error::Error;
 
+use crate::clock::Now;
 use crate::engine::Handle;
+use crate::service::home::Home;
+use crate::service::named::CursorLag;
+use crate::service::named::Readers;
 use crate::service::producers::Producers;
 use crate::shutdown::Shutdown;
 use std::sync::Arc;
@@ -31,6 +40,10 @@ pub struct Settings {
     pub reconnect_grace: Duration,
     /// How often a tailing reader hears of the head when there is nothing else to hear.
     pub heartbeat: Duration,
+    /// How far the cursor of a named tail stays behind what the transport took, in time and in updates.
+    pub cursor_lag: CursorLag,
+    /// Where the data is kept.
+    pub home: Home,
 }
 
 impl Default for Settings {
@@ -39,6 +52,8 @@ impl Default for Settings {
             lease_period: Duration::from_secs(15),
             reconnect_grace: Duration::from_secs(1),
             heartbeat: Duration::from_secs(30),
+            cursor_lag: CursorLag::default(),
+            home: Home::default(),
         }
     }
 }
@@ -52,14 +67,26 @@ pub struct Service {
     producers: Arc<Producers>,
     /// Held while finished jobs are looked up and deleted, so that no job is deleted twice.
     deleting: Arc<tokio::sync::Mutex<()>>,
+    /// When it began to serve.
+    began: Now,
+    /// Who reads through which named cursor.
+    readers: Arc<Readers>,
 }
 
 impl Service {
     /// The service over a running engine. Its streams end when `shutdown` begins.
     #[must_use]
     pub fn new(engine: Handle, settings: Settings, shutdown: Shutdown) -> Service {
-        let (producers, deleting) = (Arc::default(), Arc::default());
-        Service { engine, settings: Arc::new(settings), shutdown, producers, deleting }
+        let began = engine.clock().now();
+        Service {
+            engine,
+            settings: Arc::new(settings),
+            shutdown,
+            producers: Arc::default(),
+            deleting: Arc::default(),
+            began,
+            readers: Arc::default(),
+        }
     }
 
     /// The engine.

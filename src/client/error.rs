@@ -162,6 +162,7 @@ fn reason_passes(reason: Reason) -> bool {
         | Reason::OrdinalGap
         | Reason::ProducerReplaced
         | Reason::WorkerReplaced
+        | Reason::ReaderReplaced
         | Reason::CursorBelowFloor
         | Reason::CursorFromFuture
         | Reason::CursorOfOtherStore

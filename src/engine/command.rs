@@ -20,7 +20,7 @@ use crate::job::id::QueueNo;
 use crate::job::id::Sequence;
 use crate::job::spec::Extra;
 use crate::job::spec::NewJob;
-use crate::job::spec::QueueSettings;
+use crate::job::spec::QueueChange;
 use crate::job::table::Slot;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -140,6 +140,17 @@ pub enum Purge {
     Dead,
 }
 
+/// The waiting jobs of a queue, as of a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Jobs that are due.
+    pub ready: u64,
+    /// Jobs that are not due yet.
+    pub scheduled: u64,
+    /// When the oldest ready job became due.
+    pub oldest_due: Option<Timestamp>,
+}
+
 /// A request to the writer.
 #[derive(Debug)]
 pub enum Command {
@@ -155,8 +166,10 @@ pub enum Command {
     Delete(Vec<(JobId, Option<QueueNo>)>, Reply<Vec<Result<Sequence, Error>>>),
     /// Cancel or delete at most `limit` jobs of a queue; answers how many it was.
     Purge(QueueName, Purge, usize, Reply<u64>),
-    /// Change a queue's settings, making the queue if need be.
-    SetQueue(QueueName, QueueSettings, Reply<QueueNo>),
+    /// Change some settings of a queue, making the queue if need be. Changes of different settings all survive.
+    SetQueue(QueueName, QueueChange, Reply<QueueNo>),
+    /// Tell of the waiting jobs of queues, as of now.
+    Backlogs(Vec<QueueNo>, Reply<Vec<Backlog>>),
     /// Commit a named cursor.
     CommitCursor(Arc<str>, Sequence, Reply<()>),
     /// Delete a named cursor.

@@ -38,6 +38,8 @@ pub struct Index {
     ready: BTreeSet<QueueNo>,
     due: BTreeSet<(Timestamp, Slot)>,
     expiring: BTreeSet<(Timestamp, Slot)>,
+    /// By queue: how many of its jobs are in `due`.
+    scheduled: Vec<u64>,
 }
 
 impl Index {
@@ -66,6 +68,7 @@ impl Index {
         }
         if due > now {
             self.due.insert((due, slot));
+            *self.scheduled_mut(job.queue) += 1;
         } else {
             self.append(slot, job.queue, job.priority);
         }
@@ -78,7 +81,9 @@ impl Index {
             self.expiring.remove(&(job.expires, slot));
         }
         let scheduled = due != Timestamp(0) && self.due.remove(&(due, slot));
-        if !scheduled {
+        if scheduled {
+            *self.scheduled_mut(job.queue) -= 1;
+        } else {
             self.unlink(slot, job.queue, job.priority);
         }
     }
@@ -91,6 +96,7 @@ impl Index {
                 Some(&(due, slot)) if due <= now => {
                     self.due.pop_first();
                     let job = state.jobs().at(slot);
+                    *self.scheduled_mut(job.queue) -= 1;
                     self.append(slot, job.queue, job.priority);
                     touched.push(job.queue);
                 }
@@ -143,6 +149,27 @@ impl Index {
         &self.ready
     }
 
+    /// How many jobs of `queue` wait and are not due yet.
+    #[must_use]
+    pub fn scheduled(&self, queue: QueueNo) -> u64 {
+        self.scheduled.get(queue.0 as usize).copied().unwrap_or(0)
+    }
+
+    /// When the oldest ready job of `queue` became due: the first of each lane has waited longest.
+    #[must_use]
+    pub fn oldest_ready(&self, state: &State, queue: QueueNo) -> Option<Timestamp> {
+        let lanes = self.queues.get(queue.0 as usize)?.values();
+        lanes.filter_map(|lane| due_of(state.jobs().at(Slot(lane.first)))).min()
+    }
+
+    fn scheduled_mut(&mut self, queue: QueueNo) -> &mut u64 {
+        let place = queue.0 as usize;
+        if place >= self.scheduled.len() {
+            self.scheduled.resize(place + 1, 0);
+        }
+        &mut self.scheduled[place]
+    }
+
     fn append(&mut self, slot: Slot, queue: QueueNo, priority: i8) {
         if self.links.len() <= slot.index() {
             self.links.resize(slot.index() + 1, UNLINKED);
@@ -187,6 +214,15 @@ impl Index {
                 self.ready.remove(&queue);
             }
         }
+    }
+}
+
+/// When a waiting job became due; one that may start at once, with its submission.
+fn due_of(job: &Job) -> Option<Timestamp> {
+    match job.stage {
+        Stage::Waiting { due: Timestamp(0) } => Some(job.id.time()),
+        Stage::Waiting { due } => Some(due),
+        Stage::Running { .. } | Stage::Dead { .. } => None,
     }
 }
 

@@ -57,6 +57,7 @@ async fn run_jobs(engine: &Engine, count: usize) -> Vec<JobId> {
     let (outlet, mut output) = tokio::sync::mpsc::unbounded_channel();
     let attach = Attach {
         name: "worker".into(),
+        description: "".into(),
         queues: vec!["q".parse().unwrap()],
         free: 64,
         held: Vec::new(),

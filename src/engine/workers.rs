@@ -31,6 +31,8 @@ pub struct Session {
 pub struct Attach {
     /// Its name; the same name resumes its leases.
     pub name: Arc<str>,
+    /// What it says about itself; may be empty.
+    pub description: Arc<str>,
     /// What it takes jobs from.
     pub queues: Vec<QueueName>,
     /// How many leases it takes now.
@@ -90,6 +92,8 @@ impl Output {
 pub struct WorkerView {
     /// Its name.
     pub name: Arc<str>,
+    /// What it said about itself; may be empty.
+    pub description: Arc<str>,
     /// What it takes jobs from.
     pub queues: Vec<QueueName>,
     /// How many more leases it takes.
@@ -100,6 +104,8 @@ pub struct WorkerView {
     pub silent_ms: u64,
     /// Whether its link is open.
     pub connected: bool,
+    /// Milliseconds since its link was opened, or since its first call.
+    pub attached_ms: u64,
 }
 
 /// One worker.
@@ -107,12 +113,14 @@ pub struct WorkerView {
 pub(in crate::engine) struct Worker {
     pub(in crate::engine) name: Arc<str>,
     pub(in crate::engine) queues: Vec<QueueName>,
+    description: Arc<str>,
     turn: u64,
     free: u32,
     held: Vec<Slot>,
     outlet: Option<Outlet>,
     liveness: Liveness,
     heard: Tick,
+    attached: Tick,
     deadline: Option<Tick>,
     output: Output,
     dirty: bool,
@@ -165,9 +173,10 @@ impl Workers {
         }
         worker.turn = turn;
         worker.queues = attach.queues;
+        worker.description = attach.description;
         worker.free = attach.free.min(FREE_MAX);
         worker.liveness = attach.liveness;
-        worker.heard = now;
+        (worker.heard, worker.attached) = (now, now);
         worker.deadline = None;
         worker.output = Output::default();
         self.hungry.insert(number);
@@ -187,6 +196,7 @@ impl Workers {
     fn add(&mut self, name: Arc<str>, now: Tick) -> u32 {
         let worker = Worker {
             name: name.clone(),
+            description: "".into(),
             queues: Vec::new(),
             turn: 0,
             free: 0,
@@ -194,6 +204,7 @@ impl Workers {
             outlet: None,
             liveness: Liveness::Signs,
             heard: now,
+            attached: now,
             deadline: None,
             output: Output::default(),
             dirty: false,
@@ -412,11 +423,13 @@ impl Workers {
     pub(in crate::engine) fn views(&self, now: Tick, id_of: impl Fn(Slot) -> JobId) -> Vec<WorkerView> {
         let view = |(_, worker): (u32, &Worker)| WorkerView {
             name: worker.name.clone(),
+            description: Arc::clone(&worker.description),
             queues: worker.queues.clone(),
             free: worker.free(),
             jobs: worker.held.iter().map(|slot| id_of(*slot)).collect(),
             silent_ms: u64::try_from(now.since(worker.heard).as_millis()).unwrap_or(u64::MAX),
             connected: worker.outlet.is_some(),
+            attached_ms: u64::try_from(now.since(worker.attached).as_millis()).unwrap_or(u64::MAX),
         };
         let mut views: Vec<WorkerView> = self.numbered().map(view).collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,6 +1,7 @@
 //! Between the messages of the API and the vocabulary of the domain, both ways where both exist. What comes in is
 //! checked here and trusted inside; a request with a violation changes nothing.
 
+pub mod admin;
 pub mod failure;
 pub mod finish;
 pub mod job;
@@ -8,6 +9,7 @@ pub mod lease;
 pub mod names;
 pub mod page;
 pub mod queue;
+pub mod seed;
 pub mod spec;
 pub mod submit;
 pub mod tail;

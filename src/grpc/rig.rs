@@ -8,19 +8,19 @@ use crate::engine::Parts;
 use crate::engine::command::Bye;
 use crate::engine::command::Command;
 use crate::engine::command::FinishRequest;
+use crate::engine::command::Welcome;
 use crate::engine::command::WorkerMessage;
 use crate::engine::core;
 use crate::engine::workers::Attach;
 use crate::engine::workers::Liveness;
 use crate::engine::workers::Unnamed;
+use crate::grpc;
+use crate::grpc::Reflects;
 use crate::grpc::convert::Sizes;
-use crate::grpc::jobs::Jobs;
 use crate::grpc::limits;
-use crate::grpc::limits::Limited;
 use crate::grpc::limits::Limits;
 use crate::grpc::listener::Exposure;
 use crate::grpc::listener::Listener;
-use crate::grpc::updates::Updates;
 use crate::job::decide::finish::Finish;
 use crate::job::decide::finish::Holder;
 use crate::job::decide::submit::Batch;
@@ -35,11 +35,11 @@ use crate::log::Log;
 use crate::log::directory::Directory;
 use crate::log::directory::DirectoryOptions;
 use crate::proto::v1::job_service_client::JobServiceClient;
-use crate::proto::v1::job_service_server::JobServiceServer;
 use crate::proto::v1::update_service_client::UpdateServiceClient;
-use crate::proto::v1::update_service_server::UpdateServiceServer;
 use crate::service;
 use crate::service::Service;
+use crate::service::named::CursorLag;
+use crate::service::workers::Hearing;
 use crate::shutdown::Shutdown;
 use crate::work;
 use crate::work::Place;
@@ -48,8 +48,10 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tonic::service::Routes;
 use tonic::transport::Channel;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthReporter;
+use tonic_health::server::HealthService;
 
 /// How a server under test is set up.
 #[derive(Clone, Debug)]
@@ -58,6 +60,7 @@ pub(in crate::grpc) struct Setup {
     pub(in crate::grpc) ring_bytes: usize,
     pub(in crate::grpc) retention_bytes: u64,
     pub(in crate::grpc) heartbeat: Duration,
+    pub(in crate::grpc) cursor_lag: CursorLag,
 }
 
 impl Default for Setup {
@@ -67,6 +70,7 @@ impl Default for Setup {
             ring_bytes: 16 << 20,
             retention_bytes: 1 << 30,
             heartbeat: Duration::from_secs(30),
+            cursor_lag: CursorLag::default(),
         }
     }
 }
@@ -82,23 +86,21 @@ pub(in crate::grpc) struct Rig {
 /// Starts a server over the directory at `path`.
 pub(in crate::grpc) async fn start(path: &Path, setup: Setup) -> Rig {
     let path: PathBuf = path.to_owned();
-    let heartbeat = setup.heartbeat;
+    let Setup { heartbeat, cursor_lag, .. } = setup;
     let engine = tokio::task::spawn_blocking(move || engine(&path, &setup)).await.unwrap();
     let shutdown = Shutdown::new();
-    let settings = service::Settings { heartbeat, ..service::Settings::default() };
+    let settings = service::Settings { heartbeat, cursor_lag, ..service::Settings::default() };
     let service = Service::new(engine.handle(), settings, shutdown.clone());
     let limits = Limits::default();
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Exposure::LoopbackOnly).await.unwrap();
     let address = listener.address();
     let incoming = listener.incoming(&limits, Clock::system(), &shutdown);
-    let mut routes = Routes::builder();
-    routes.add_service(UpdateServiceServer::new(Updates::new(service.clone())));
-    let jobs = Jobs::new(service.clone(), Sizes::default());
-    routes.add_service(JobServiceServer::new(jobs).limited(&limits));
+    let health = HealthServer::new(HealthService::from_health_reporter(HealthReporter::new()));
+    let routes = grpc::routes(&service, Sizes::default(), &limits, health, Reflects::No);
     let stopped = shutdown.token().clone();
     let served = shutdown.spawn(
         limits::server(&limits)
-            .add_routes(routes.routes())
+            .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async move { stopped.cancelled().await }),
     );
     Rig { engine, service, served, address }
@@ -182,6 +184,7 @@ impl Rig {
         let (outlet, mut output) = tokio::sync::mpsc::unbounded_channel();
         let attach = Attach {
             name: format!("failing worker of {queue}").into(),
+            description: "".into(),
             queues: vec![queue.parse().unwrap()],
             free: 1,
             held: Vec::new(),
@@ -206,11 +209,12 @@ impl Rig {
         self.handle().send(0, Command::Detach(welcome.session, Bye::Said)).await.unwrap();
     }
 
-    /// Runs `count` jobs of a queue to their end, with results of `bytes`.
-    pub(in crate::grpc) async fn work(&self, queue: &str, count: usize, bytes: usize) {
-        let (outlet, mut output) = tokio::sync::mpsc::unbounded_channel();
+    /// A worker of a queue that has just attached, with room for 64 jobs.
+    pub(in crate::grpc) async fn worker(&self, queue: &str) -> (Welcome, Hearing) {
+        let (outlet, output) = tokio::sync::mpsc::unbounded_channel();
         let attach = Attach {
             name: format!("worker of {queue}").into(),
+            description: "of the test".into(),
             queues: vec![queue.parse().unwrap()],
             free: 64,
             held: Vec::new(),
@@ -218,7 +222,12 @@ impl Rig {
             liveness: Liveness::Signs,
             unnamed: Unnamed::Lost,
         };
-        let welcome = self.handle().call(0, |reply| Command::Attach(attach, reply)).await.unwrap();
+        (self.handle().call(0, |reply| Command::Attach(attach, reply)).await.unwrap(), output)
+    }
+
+    /// Runs `count` jobs of a queue to their end, with results of `bytes`.
+    pub(in crate::grpc) async fn work(&self, queue: &str, count: usize, bytes: usize) {
+        let (welcome, mut output) = self.worker(queue).await;
         let (mut taken, mut finished) = (0, 0);
         while finished < count {
             let output = output.recv().await.unwrap();

@@ -107,6 +107,7 @@ impl Claims {
         let free = self.ahead.target();
         let hello = Hello {
             name: self.name.clone(),
+            description: "".into(),
             queues: self.queues.clone(),
             free,
             held: Vec::new(),

@@ -60,6 +60,9 @@ pub enum Error {
     /// A newer stream of the same worker took this one's place.
     #[error("a newer stream of the same worker took this one's place")]
     WorkerReplaced,
+    /// A newer reader of the same named cursor took this one's place.
+    #[error("a newer reader of the same named cursor took this one's place")]
+    ReaderReplaced,
     /// The service is stopping; reads and streams go on elsewhere.
     #[error("the service is shutting down")]
     ShuttingDown,

@@ -137,7 +137,7 @@ impl Service {
         // From here on touches are noted, so `seen` below is the last frame that may not be.
         let wake = Wake::new(self, watched);
         let seen = self.engine().view().seen();
-        let place = start::find(self.engine(), start).await?;
+        let place = start::find(self, start).await?;
         let last = match follow {
             Follow::Follow => None,
             Follow::StopAtHead => Some(seen.position),
@@ -313,8 +313,12 @@ impl<R: Render> Tail<R> {
             let done = work(&mut desk);
             (desk, done)
         });
-        // The runtime refuses blocking work only when it is going down.
-        let (desk, done) = lent.await.map_err(|_cancelled| Error::ShuttingDown)?;
+        let (desk, done) = match lent.await {
+            Ok(back) => back,
+            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+            // The runtime refuses blocking work only when it is going down.
+            Err(_stopped) => return Err(Error::ShuttingDown),
+        };
         self.desk = Some(desk);
         done
     }

@@ -32,6 +32,8 @@ use tokio::sync::mpsc;
 pub struct Hello {
     /// Its name; the same name comes back for the same leases.
     pub name: Arc<str>,
+    /// What it says about itself; may be empty.
+    pub description: Arc<str>,
     /// What it takes jobs from.
     pub queues: Vec<QueueName>,
     /// How many leases it takes now.
@@ -74,8 +76,8 @@ impl Service {
     /// If the engine does not take it.
     pub async fn attach_worker(&self, hello: Hello) -> Result<(Teller, Hearing, Welcome), Error> {
         let (outlet, hearing) = mpsc::unbounded_channel();
-        let Hello { name, queues, free, held, liveness, unnamed } = hello;
-        let attach = Attach { name, queues, free, held, outlet, liveness, unnamed };
+        let Hello { name, description, queues, free, held, liveness, unnamed } = hello;
+        let attach = Attach { name, description, queues, free, held, outlet, liveness, unnamed };
         let welcome = self.engine().call(0, |reply| Command::Attach(attach, reply)).await?;
         let teller = Teller {
             engine: self.engine().clone(),

@@ -34,6 +34,7 @@ fn of_reason(reason: Reason) -> Exit {
         | Reason::OrdinalGap
         | Reason::ProducerReplaced
         | Reason::WorkerReplaced
+        | Reason::ReaderReplaced
         | Reason::CursorFromFuture
         | Reason::CursorOfOtherStore
         | Reason::QueuesFull

@@ -1,5 +1,6 @@
 //! Carrying out one command: decide, emit, and keep the answer until the frame is synced.
 
+use crate::engine::command::Backlog;
 use crate::engine::command::Bye;
 use crate::engine::command::Command;
 use crate::engine::command::Error;
@@ -20,16 +21,14 @@ use crate::job::id::JobId;
 use crate::job::id::QueueName;
 use crate::job::id::QueueNo;
 use crate::job::id::Sequence;
-use crate::job::spec::QueueSettings;
+use crate::job::spec::QueueChange;
 use crate::job::state::State;
 use crate::log::Log;
 use std::sync::Arc;
 
 impl<L: Log> Core<L> {
     pub(in crate::engine::core) fn carry_out(&mut self, command: Command) {
-        if self.out_of_space()
-            && !matches!(command, Command::LastOrdinal(..) | Command::ListWorkers(_) | Command::Drain(_))
-        {
+        if self.out_of_space() && !is_harmless(&command) {
             return self.refuse(command, Error::DiskFull);
         }
         match command {
@@ -59,10 +58,11 @@ impl<L: Log> Core<L> {
                 let outcome = self.purge(&queue, what, limit);
                 self.answer(reply, outcome);
             }
-            Command::SetQueue(name, settings, reply) => {
-                let outcome = self.set_queue(&name, settings);
+            Command::SetQueue(name, change, reply) => {
+                let outcome = self.set_queue(&name, change);
                 self.answer(reply, outcome);
             }
+            Command::Backlogs(queues, reply) => self.tell_backlogs(queues, reply),
             Command::CommitCursor(name, sequence, reply) => {
                 let decided = control::commit_cursor(&self.state, &name, sequence, &self.options.limits);
                 let outcome = self.emit_decided(decided);
@@ -160,7 +160,21 @@ impl<L: Log> Core<L> {
         Ok(self.state.sequence())
     }
 
-    fn set_queue(&mut self, name: &QueueName, settings: QueueSettings) -> Result<QueueNo, Error> {
+    fn tell_backlogs(&mut self, queues: Vec<QueueNo>, reply: Reply<Vec<Backlog>>) {
+        let backlogs = queues.into_iter().map(|queue| self.backlog(queue)).collect();
+        self.answer(reply, Ok(backlogs));
+    }
+
+    fn backlog(&self, queue: QueueNo) -> Backlog {
+        let waiting = self.state.queues().get(queue).map_or(0, |queue| queue.counts.waiting);
+        let scheduled = self.index.scheduled(queue);
+        let oldest_due = self.index.oldest_ready(&self.state, queue);
+        Backlog { ready: waiting.saturating_sub(scheduled), scheduled, oldest_due }
+    }
+
+    fn set_queue(&mut self, name: &QueueName, change: QueueChange) -> Result<QueueNo, Error> {
+        let known = self.state.queues().find(name).and_then(|queue| self.state.queues().get(queue));
+        let settings = change.of(&known.map(|queue| queue.settings.clone()).unwrap_or_default());
         let mut events = Vec::new();
         let queue = control::set_queue(&self.state, name, settings, &self.options.limits, &mut events)?;
         for event in events {
@@ -204,6 +218,7 @@ impl<L: Log> Core<L> {
             Command::LastOrdinal(_, reply) => self.answer(reply, Err(error)),
             Command::Purge(_, _, _, reply) => self.answer(reply, Err(error)),
             Command::SetQueue(_, _, reply) => self.answer(reply, Err(error)),
+            Command::Backlogs(_, reply) => self.answer(reply, Err(error)),
             Command::CommitCursor(_, _, reply) | Command::DropCursor(_, reply) => {
                 self.answer(reply, Err(error));
             }
@@ -221,5 +236,28 @@ impl<L: Log> Core<L> {
             Command::ListWorkers(reply) => self.answer(reply, Err(error)),
             Command::Drain(reply) => self.answer(reply, Err(error)),
         }
+    }
+}
+
+/// Whether the command adds nothing to the log.
+fn is_harmless(command: &Command) -> bool {
+    match command {
+        Command::LastOrdinal(..) | Command::ListWorkers(_) | Command::Backlogs(..) | Command::Drain(_) => {
+            true
+        }
+        Command::Submit(..)
+        | Command::Cancel(..)
+        | Command::Retry(..)
+        | Command::Delete(..)
+        | Command::Purge(..)
+        | Command::SetQueue(..)
+        | Command::CommitCursor(..)
+        | Command::DropCursor(..)
+        | Command::Attach(..)
+        | Command::Work(..)
+        | Command::Detach(..)
+        | Command::Finish(..)
+        | Command::Extend(..)
+        | Command::StopLeases(..) => false,
     }
 }

@@ -112,6 +112,7 @@ impl Rig {
         let local = name.starts_with(LOCAL_PREFIX);
         let attach = Attach {
             name: name.into(),
+            description: "".into(),
             queues: queues.iter().map(|queue| queue.parse().unwrap()).collect(),
             free,
             held: Vec::new(),

@@ -21,6 +21,7 @@ use crate::job::spec::Backoff;
 use crate::job::spec::NewJob;
 use crate::job::spec::Payload;
 use crate::job::spec::Policy;
+use crate::job::spec::QueueChange;
 use crate::job::spec::QueueSettings;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -207,7 +208,13 @@ impl World {
     fn say_settings(&mut self, name: QueueName, settings: QueueSettings) {
         let (reply, answer) = Reply::once();
         self.pending.push(Pending::SetQueue(answer));
-        self.commands.push(Command::SetQueue(name, settings, reply));
+        let change = QueueChange {
+            paused: Some(settings.paused),
+            max_pending: Some(settings.max_pending),
+            dead_max: Some(settings.dead_max),
+            retention_ms: Some(settings.retention_ms),
+        };
+        self.commands.push(Command::SetQueue(name, change, reply));
     }
 
     pub(in crate::engine::simulation) fn set_plain_queues(&mut self) {

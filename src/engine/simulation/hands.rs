@@ -129,6 +129,7 @@ impl World {
         let queues = QUEUES.iter().filter(|_| !self.dice.one_in(3)).map(|name| name.parse().unwrap());
         let attach = Attach {
             name: hand.name.clone(),
+            description: "".into(),
             queues: queues.collect(),
             free: self.dice.below(4) as u32,
             held: hand.held.iter().chain(hand.old.last()).map(named).collect(),
@@ -303,6 +304,7 @@ impl World {
         self.hands[number].outlet = Some(outputs);
         let attach = Attach {
             name: self.hands[number].name.clone(),
+            description: "".into(),
             queues: QUEUES.iter().map(|name| name.parse().unwrap()).collect(),
             free: 5,
             held: Vec::new(),

@@ -23,6 +23,7 @@ fn attach(workers: &mut Workers, name: &str, queues: &[&str]) -> (u32, Unbounded
     let (outlet, outputs) = unbounded_channel();
     let attach = Attach {
         name: name.into(),
+        description: "".into(),
         queues: queues.iter().map(|name| queue(name)).collect(),
         free: 10,
         held: Vec::new(),

@@ -52,6 +52,7 @@ impl From<service::Error> for Refusal {
             service::Error::Log(source) => unreadable(&error, source),
             service::Error::ProducerReplaced => Refusal::new(Reason::ProducerReplaced, &error),
             service::Error::WorkerReplaced => Refusal::new(Reason::WorkerReplaced, &error),
+            service::Error::ReaderReplaced => Refusal::new(Reason::ReaderReplaced, &error),
             service::Error::ShuttingDown => stopping(&error),
         }
     }

@@ -78,6 +78,8 @@ reasons! {
     ProducerReplaced = "PRODUCER_REPLACED", Aborted, Unknown;
     /// A newer stream of the same worker goes on.
     WorkerReplaced = "WORKER_REPLACED", Aborted, Unknown;
+    /// A newer reader of the same named cursor goes on.
+    ReaderReplaced = "READER_REPLACED", Aborted, Nothing;
     /// The cursor is below the oldest update that is kept. [LOG-2]
     CursorBelowFloor = "CURSOR_BELOW_FLOOR", OutOfRange, Nothing;
     /// The cursor is past the newest update. [LOG-2]

@@ -85,6 +85,7 @@ fn from_claim(request: &v1::ClaimJobsRequest) -> Result<(Hello, Duration), Refus
     let (name, wait) = checks.pass(name.zip(wait))?.expect("without a violation there are values");
     let hello = Hello {
         name,
+        description: "".into(),
         queues,
         free: request.jobs_max.max(1),
         held: Vec::new(),

@@ -27,12 +27,13 @@ pub(in crate::grpc::workers) fn from_hello(hello: &v1::Hello, free: u32) -> Resu
     let at = At::Field("hello");
     let name = worker_name(&hello.worker_id, at, &mut checks);
     let queues = worker_queues(&hello.queues, &mut checks);
-    names::words(&hello.description, 256, at.dot("description"), &mut checks);
+    let description = names::words(&hello.description, 256, at.dot("description"), &mut checks);
     names::count(hello.held.len(), 0..=HELD_MAX, at.dot("held"), &mut checks);
     let held: Vec<_> = hello.held.iter().filter_map(|held| from_held_lease(held, &mut checks)).collect();
     let name = checks.pass(name)?.expect("without a violation there is a name");
     Ok(Hello {
         name,
+        description: description.unwrap_or_default(),
         queues,
         free,
         held: held.into_iter().map(|holder| (holder.id, holder.token)).collect(),

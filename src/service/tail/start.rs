@@ -5,6 +5,7 @@ use crate::job::id::Position;
 use crate::job::id::Sequence;
 use crate::job::id::StoreId;
 use crate::service::Error;
+use crate::service::Service;
 use crate::service::tail::read_back;
 use std::sync::Arc;
 
@@ -37,14 +38,15 @@ pub(in crate::service::tail) struct Place {
 ///
 /// # Errors
 /// [`Error::BelowFloor`], [`Error::AheadOfLog`], [`Error::OtherStore`]; [`Error::Log`]. [LOG-2]
-pub(in crate::service::tail) async fn find(engine: &Handle, start: Start) -> Result<Place, Error> {
+pub(in crate::service::tail) async fn find(service: &Service, start: Start) -> Result<Place, Error> {
+    let engine = service.engine();
     match start {
         Start::After { store, sequence } => {
             check(engine, store, sequence)?;
-            after(engine, sequence).await
+            after(service, sequence).await
         }
         Start::Named(name) => match engine.view().cursor(&name) {
-            Some(cursor) => after(engine, cursor.sequence).await,
+            Some(cursor) => after(service, cursor.sequence).await,
             None => Ok(floor(engine)),
         },
         Start::Floor => Ok(floor(engine)),
@@ -80,7 +82,8 @@ fn floor(engine: &Handle) -> Place {
     Place { cursor: Sequence(floor.sequence.0.saturating_sub(1)), next: floor.position }
 }
 
-async fn after(engine: &Handle, cursor: Sequence) -> Result<Place, Error> {
+async fn after(service: &Service, cursor: Sequence) -> Result<Place, Error> {
+    let engine = service.engine();
     let seen = engine.view().seen();
     if cursor >= seen.sequence {
         return Ok(Place { cursor, next: seen.position.next() });
@@ -90,9 +93,9 @@ async fn after(engine: &Handle, cursor: Sequence) -> Result<Place, Error> {
         return Ok(Place { cursor, next });
     }
     let history = Arc::clone(engine.history());
-    let found = tokio::task::spawn_blocking(move || match history.position_of(wanted) {
+    let found = move || match history.position_of(wanted) {
         Ok(next) => Ok(Place { cursor, next }),
         Err(error) => Err(read_back::failed(error, cursor, &*history)),
-    });
-    found.await.map_err(|_cancelled| Error::ShuttingDown)?
+    };
+    service.read(found).await
 }

@@ -7,7 +7,7 @@ use crate::grpc::rig;
 use crate::grpc::rig::Rig;
 use crate::grpc::rig::Setup;
 use crate::grpc::status::Reason;
-use crate::job::spec::QueueSettings;
+use crate::job::spec::QueueChange;
 use crate::proto::v1;
 use crate::proto::v1::stream_submit_request::Request;
 use tokio::sync::mpsc;
@@ -122,9 +122,9 @@ async fn of_two_streams_the_newer_goes_on_and_a_gap_ends_a_stream() {
 #[tokio::test]
 async fn a_full_queue_holds_the_producer_until_there_is_room() {
     let (_dir, rig) = start().await;
-    let settings = QueueSettings { max_pending: Some(25), ..QueueSettings::default() };
+    let change = QueueChange { max_pending: Some(Some(25)), ..QueueChange::default() };
     let name = "small".parse().unwrap();
-    rig.handle().call(0, |reply| Command::SetQueue(name, settings, reply)).await.unwrap();
+    rig.handle().call(0, |reply| Command::SetQueue(name, change, reply)).await.unwrap();
     let mut producer = Producer::begin(&rig, "p").await;
     // Batches on other queues wait their turn, because ordinals are accepted in order.
     for batch in 0..10 {

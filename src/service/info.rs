@@ -1,0 +1,51 @@
+//! What server this is and how it stands.
+
+use crate::clock::Timestamp;
+use crate::engine::view::Seen;
+use crate::job::id::Position;
+use crate::job::id::Sequence;
+use crate::job::id::StoreId;
+use crate::service::Service;
+use crate::service::home::Home;
+use std::time::Duration;
+
+/// The server as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its release.
+    pub version: &'static str,
+    /// Its store.
+    pub store: StoreId,
+    /// The newest frame and update.
+    pub seen: Seen,
+    /// The oldest update that is kept, one past the newest if none is.
+    pub floor: Sequence,
+    /// The newest frame that the work tree shows.
+    pub applied: Position,
+    /// Where the data is kept.
+    pub home: Home,
+    /// How long it has been serving.
+    pub uptime: Duration,
+    /// Its own time.
+    pub time: Timestamp,
+}
+
+impl Service {
+    /// What server this is and how it stands.
+    #[must_use]
+    pub fn info(&self) -> ServerInfo {
+        let now = self.engine().clock().now();
+        let seen = self.engine().view().seen();
+        let floor = self.engine().history().floor().sequence;
+        ServerInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            store: self.store_id(),
+            seen,
+            floor: floor.min(seen.sequence.plus(1)),
+            applied: self.engine().applied(),
+            home: self.settings().home.clone(),
+            uptime: now.tick.since(self.began.tick),
+            time: now.wall,
+        }
+    }
+}
