@@ -119,6 +119,7 @@ fn lifecycle(dir: &Path, clock: &Clock) -> (f64, f64) {
     let (reply, mut welcome) = Reply::once();
     let attach = Attach {
         name: "worker".into(),
+        description: "".into(),
         queues: vec!["q".parse().expect("a queue name")],
         free: FRAME as u32,
         held: Vec::new(),

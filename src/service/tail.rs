@@ -247,29 +247,30 @@ impl<R: Render> Tail<R> {
 
     /// Frames from memory, or where else they are.
     fn fetch(&mut self) -> Fetched {
-        let view = self.engine.view();
-        let seen = view.seen();
-        let (mut limit, mut bytes) = (FRAMES_MAX, READ_BYTES);
+        // Read before the touches: what was published up to here has been noted by then.
+        let seen = self.engine.view().seen();
         if self.next > self.watched_above
             && let Wake::Jobs(_, jobs) = &self.wake
         {
-            match jobs.touched_since(self.next) {
-                // All that was published up to `seen` has been noted, so nothing else there touches a watched job.
-                Some(positions) => match positions.into_iter().find(|position| *position <= seen.position) {
-                    Some(position) => (self.next, limit, bytes) = (position, 1, 0),
-                    None => {
-                        self.next = self.next.max(seen.position.next());
-                        self.desk_mut().pending.pass(seen.sequence);
-                        return Fetched::Nothing;
-                    }
-                },
+            match jobs.touched_since(self.next).map(|positions| positions.first().copied()) {
+                // It may be newer than `seen`: a touch is noted, and its watcher woken, just before the frame is announced.
+                Some(Some(position)) => {
+                    self.next = position;
+                    return self.look(1, 0);
+                }
+                Some(None) => {
+                    self.next = self.next.max(seen.position.next());
+                    self.desk_mut().pending.pass(seen.sequence);
+                    return Fetched::Nothing;
+                }
                 // Too many to remember: they are looked for in every frame up to here.
                 None => self.watched_above = seen.position,
             }
         }
-        if self.next > seen.position {
-            return Fetched::Nothing;
-        }
+        self.look(FRAMES_MAX, READ_BYTES)
+    }
+
+    fn look(&self, limit: usize, bytes: usize) -> Fetched {
         match self.engine.view().frames(self.next, limit) {
             Some(frames) if frames.is_empty() => Fetched::Nothing,
             Some(frames) => Fetched::Frames(frames),
