@@ -8,6 +8,7 @@ mod config;
 mod disk;
 mod exit;
 mod limits;
+mod operator;
 mod producers;
 mod quiet;
 mod run;
