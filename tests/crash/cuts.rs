@@ -1,0 +1,65 @@
+//! Power cuts: the file system forgets what was not synced, the server dies, and is started again on what is left.
+//! Whatever arrives from the moment of the cut on counts as unknown, because a sync that races with it may lie.
+
+use crate::check;
+use crate::kills;
+use crate::load::Load;
+use crate::server::Server;
+use crate::tier;
+use crate::volume::Volume;
+use gangline::engine::chance::Chance;
+use std::fs::File;
+use std::time::Duration;
+
+/// Submits that are acknowledged in each round at least, before the cut.
+const ACKS_MIN: usize = 50;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_lose_nothing_that_was_acknowledged() {
+    let volume = match Volume::ext4(512 << 20) {
+        Ok(volume) => volume,
+        Err(why) => return eprintln!("SKIPPED: no power can be cut here: {why}"),
+    };
+    let seed = tier::seed("cuts");
+    let cuts = tier::number("GANGLINE_CUTS", 10);
+    let mut chance = Chance::from_seed(seed);
+    let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &kills::FLAGS);
+    let mut load = Load::start(&server.address(), chance.next_u64());
+    for _ in 0..cuts {
+        server.start().await;
+        load.more(ACKS_MIN).await;
+        tokio::time::sleep(Duration::from_millis(u64::from(chance.next_u32() % 1_000))).await;
+        let cut = volume.prepare_cut();
+        load.recorder.power_changes();
+        cut.now();
+        server.kill();
+        volume.unmount().expect("nobody uses it any more");
+        volume.mount().expect("it mounts again");
+        load.recorder.power_changes();
+        load.look();
+    }
+    server.start().await;
+    let (history, last) = load.settle().await;
+    kills::report(&format!("{cuts} power cuts"), &history, &last);
+    check::assert_kept(&history, &last, seed);
+    server.kill();
+}
+
+/// The harness bites: without this a cut that cuts nothing would prove nothing.
+#[test]
+fn a_cut_forgets_what_was_not_synced_and_keeps_what_was() {
+    let volume = match Volume::ext4(64 << 20) {
+        Ok(volume) => volume,
+        Err(why) => return eprintln!("SKIPPED: no power can be cut here: {why}"),
+    };
+    let (synced, unsynced) = (volume.path().join("synced"), volume.path().join("unsynced"));
+    std::fs::write(&synced, "here").expect("there is space");
+    File::open(&synced).and_then(|file| file.sync_all()).expect("it syncs");
+    File::open(volume.path()).and_then(|directory| directory.sync_all()).expect("it syncs");
+    std::fs::write(&unsynced, "gone").expect("there is space");
+    volume.prepare_cut().now();
+    volume.unmount().expect("nobody uses it");
+    volume.mount().expect("it mounts again");
+    assert_eq!(std::fs::read(&synced).expect("it was synced"), b"here");
+    assert_ne!(std::fs::read(&unsynced).unwrap_or_default(), b"gone");
+}

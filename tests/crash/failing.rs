@@ -1,0 +1,137 @@
+//! The n-th sync or write fails: strace makes the kernel answer EIO, once for each thread. The server tells its callers
+//! that it does not know, says NOT_SERVING, acknowledges nothing more and ends with its own exit code. [ACK-2]
+
+use crate::check;
+use crate::kills;
+use crate::load::Load;
+use crate::server::Server;
+use crate::server::until;
+use crate::tier;
+use gangline::cli::exit::Exit;
+use gangline::grpc::status::Reason;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+/// What was decided and synced before the fault may still be on its way to the clients for so long; the server itself
+/// stays a whole second longer.
+const ON_ITS_WAY_MS: u64 = 500;
+/// A round takes no longer, whatever is slowed down by tracing.
+const ROUND_MAX: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_nth_failed_sync_nothing_is_acknowledged_and_nothing_lost() {
+    let most = tier::number("GANGLINE_SYNCS", 20);
+    campaign("fdatasync", &(1..=most).collect::<Vec<u64>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_nth_failed_write_nothing_is_acknowledged_and_nothing_lost() {
+    campaign("pwrite64", &[2, 10, 25, 60]).await;
+}
+
+async fn campaign(call: &str, ordinals: &[u64]) {
+    if let Err(why) = traceable() {
+        return eprintln!("SKIPPED: no {call} can be made to fail here: {why}");
+    }
+    let seed = tier::seed(call);
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
+    server.start().await;
+    let mut load = Load::start(&server.address(), seed);
+    server.kill();
+    let mut told = 0;
+    for n in ordinals {
+        let trace = place.path().join(format!("trace-{n}"));
+        told += u64::from(round(&mut server, &mut load, call, *n, &trace).await);
+        load.look();
+    }
+    server.set_under(&[]);
+    server.start().await;
+    let (history, last) = load.settle().await;
+    let rounds = ordinals.len();
+    kills::report(&format!("{rounds} failed calls of {call}, {told} of them while serving"), &history, &last);
+    check::assert_kept(&history, &last, seed);
+    assert!(told > 0, "no fault met a serving server");
+    let unknown = history.failures.iter().filter(|(_, reason)| *reason == Reason::OutcomeUnknown).count();
+    assert!(unknown > 0, "no waiting caller was told OUTCOME_UNKNOWN: {:?}", history.failures);
+}
+
+/// One start with one fault. Says whether it was serving when the fault came.
+async fn round(server: &mut Server, load: &mut Load, call: &str, n: u64, trace: &Path) -> bool {
+    let inject = format!("inject={call}:error=EIO:when={n}");
+    let (what, file) = (format!("trace={call}"), trace.display().to_string());
+    server.set_under(&[
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-ttt",
+        "-o",
+        &file,
+        "-e",
+        &what,
+        "-e",
+        &inject,
+        "-e",
+        "signal=none",
+    ]);
+    server.spawn();
+    let mut address = server.address();
+    let answered = until(ROUND_MAX, || {
+        let listens = *address.borrow_and_update();
+        (listens.is_some() || server.has_ended()).then_some(listens)
+    });
+    let listens = answered.await.expect("it listens or ends");
+    let health = listens.map(|address| watch_health(address.to_string()));
+    let status = server.ended().await;
+    assert_eq!(status.code(), Some(i32::from(Exit::DISK.code())), "{call} {n}: it ends with its own code");
+    let Some(health) = health else { return false };
+    let last = health.await.expect("watching does not panic");
+    assert_eq!(last, Some(ServingStatus::NotServing), "{call} {n}: health tells of it");
+    let newest_ack_ms = load.recorder.look(|history| history.newest_ack_ms);
+    let fault_ms = newest_fault_ms(trace);
+    assert!(newest_ack_ms < fault_ms + ON_ITS_WAY_MS, "{call} {n}: acknowledged after the fault [ACK-2]");
+    true
+}
+
+/// When the newest fault was injected, in milliseconds since 1970. A line is `TID SECONDS.MICROS call(…) = -1 EIO … (INJECTED)`.
+fn newest_fault_ms(trace: &Path) -> u64 {
+    let text = std::fs::read_to_string(trace).expect("strace writes it");
+    let faults = text.lines().filter(|line| line.contains("(INJECTED)"));
+    let times = faults.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+    let newest = times.fold(0.0, f64::max);
+    assert!(newest > 0.0, "no fault was injected: {text}");
+    (newest * 1_000.0) as u64
+}
+
+/// Follows the health of the whole server to its end; what it said last.
+fn watch_health(address: String) -> JoinHandle<Option<ServingStatus>> {
+    #[allow(clippy::disallowed_methods, reason = "the caller waits for it")]
+    tokio::spawn(async move {
+        let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address is a URI");
+        let mut client = HealthClient::new(endpoint.connect().await.ok()?);
+        let mut stream = client.watch(HealthCheckRequest::default()).await.ok()?.into_inner();
+        let mut last = None;
+        while let Ok(Some(response)) = stream.message().await {
+            last = Some(response.status());
+        }
+        last
+    })
+}
+
+/// Whether strace can be used.
+fn traceable() -> Result<(), String> {
+    let output = Command::new("strace")
+        .args(["-f", "--seccomp-bpf", "-e", "trace=fdatasync", "true"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("strace: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(said) }
+}

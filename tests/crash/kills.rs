@@ -1,0 +1,74 @@
+//! kill -9 in a row, under load, at random moments; a quarter of them while the server starts or recovers.
+
+use crate::check;
+use crate::load::Load;
+use crate::server::Server;
+use crate::tier;
+use gangline::engine::chance::Chance;
+use std::time::Duration;
+
+/// Small segments and checkpoints: the campaign also meets roll-overs, checkpoints and their loading.
+pub(crate) const FLAGS: [&str; 10] = [
+    "--segment-bytes",
+    "8MiB",
+    "--checkpoint-bytes",
+    "2MiB",
+    "--reserve-bytes",
+    "1MiB",
+    "--lease-period",
+    "2s",
+    "--threads",
+    "2",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_in_a_row_lose_and_double_nothing() {
+    let seed = tier::seed("kills");
+    let kills = tier::number("GANGLINE_KILLS", 100);
+    let mut chance = Chance::from_seed(seed);
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &FLAGS);
+    let mut load = Load::start(&server.address(), chance.next_u64());
+    let mut while_starting = 0;
+    for kill in 0..kills {
+        server.spawn();
+        if chance.next_u32().is_multiple_of(4) {
+            while_starting += 1;
+            wait(&mut chance, 50).await;
+        } else {
+            server.listening().await;
+            wait(&mut chance, 700).await;
+        }
+        assert!(!server.has_ended(), "it ended by itself before kill {kill}: {}", server.said());
+        server.kill();
+        load.look();
+    }
+    server.start().await;
+    let (history, last) = load.settle().await;
+    report(&format!("{kills} kills, {while_starting} of them while starting"), &history, &last);
+    check::assert_kept(&history, &last, seed);
+    let ended = history.acks.len() as u64;
+    assert!(ended >= kills, "too little happened between the kills: {ended} acknowledged jobs");
+}
+
+/// A random moment.
+async fn wait(chance: &mut Chance, most_ms: u32) {
+    tokio::time::sleep(Duration::from_millis(u64::from(chance.next_u32() % most_ms))).await;
+}
+
+/// The figures of a part of the campaign.
+pub(crate) fn report(faults: &str, history: &crate::history::History, last: &check::Final) {
+    let accepted = history
+        .finishes
+        .iter()
+        .filter(|finish| finish.answer == Some(gangline::proto::v1::FinishOutcome::Accepted));
+    let seen: usize = history.readings.iter().map(|reading| reading.seen.len()).sum();
+    let reconnects: u64 = history.readings.iter().map(|reading| reading.reconnects).sum();
+    eprintln!(
+        "{faults}: {} acknowledged submits, {} accepted finishes, {} updates in the log; {seen} updates read over \
+         {reconnects} reconnects",
+        history.acks.len(),
+        accepted.count(),
+        last.updates.len()
+    );
+}

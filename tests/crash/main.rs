@@ -1,0 +1,21 @@
+//! The fault campaign: the real binary under load, killed, cut off from power, with failing and full disks, paused and
+//! robbed of its work tree, and a checker that judges what its clients saw. One binary, one test at a time.
+//!
+//! `GANGLINE_KILLS`, `GANGLINE_CUTS` and `GANGLINE_SYNCS` scale it, `GANGLINE_SEED` replays its choices (moments of a
+//! fault cannot be replayed exactly). A part that needs root, loop devices, python3 or strace says so when it is skipped.
+
+#![allow(clippy::print_stderr, reason = "the figures of the campaign are what it is run for")]
+
+mod check;
+mod cuts;
+mod failing;
+mod full;
+mod history;
+mod kills;
+mod load;
+mod pauses;
+mod plan;
+mod server;
+mod tier;
+mod tree;
+mod volume;

@@ -1,0 +1,129 @@
+//! File systems of the test's own: ext4 on a loop device, whose power can be cut, and a tmpfs of a chosen size. They need
+//! root; where they cannot be had the reason is told.
+
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use tempfile::TempDir;
+
+/// A mounted file system, unmounted when it is dropped.
+pub(crate) struct Volume {
+    mount: Vec<String>,
+    place: TempDir,
+}
+
+/// `ioctl(FS_IOC_SHUTDOWN, NOLOGFLUSH)`: what was not synced is gone after the next mount. It waits for a line, so that
+/// the moment is ours. Python, because the call has no safe wrapper.
+const CUT: &str = "import fcntl, os, struct, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+print('ready', flush=True)
+sys.stdin.readline()
+fcntl.ioctl(fd, 0x8004587D, struct.pack('I', 2))";
+
+/// A cut that is ready to happen.
+pub(crate) struct Cut(Child);
+
+impl Volume {
+    /// An ext4 file system in a sparse file.
+    ///
+    /// # Errors
+    /// Why there is none here.
+    pub(crate) fn ext4(bytes: u64) -> Result<Volume, String> {
+        run("python3", &["-c", "import fcntl"])?;
+        let place = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let image = place.path().join("image");
+        let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
+        file.set_len(bytes).map_err(|error| error.to_string())?;
+        let image = image.display().to_string();
+        run("mkfs.ext4", &["-q", &image])?;
+        Volume::mounted(["-o", "loop", "-t", "ext4", &image].map(str::to_owned).to_vec(), place)
+    }
+
+    /// A file system in memory that holds so many MiB.
+    ///
+    /// # Errors
+    /// Why there is none here.
+    pub(crate) fn tmpfs(mebibytes: u64) -> Result<Volume, String> {
+        let place = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let size = format!("size={mebibytes}m");
+        Volume::mounted(["-t", "tmpfs", "-o", &size, "tmpfs"].map(str::to_owned).to_vec(), place)
+    }
+
+    fn mounted(mount: Vec<String>, place: TempDir) -> Result<Volume, String> {
+        let volume = Volume { mount, place };
+        std::fs::create_dir(volume.path()).map_err(|error| error.to_string())?;
+        volume.mount()?;
+        Ok(volume)
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.place.path().join("mount")
+    }
+
+    /// A place that outlives its power.
+    pub(crate) fn beside(&self) -> &Path {
+        self.place.path()
+    }
+
+    pub(crate) fn mount(&self) -> Result<(), String> {
+        let path = self.path().display().to_string();
+        let words: Vec<&str> = self.mount.iter().map(String::as_str).chain([path.as_str()]).collect();
+        run("mount", &words)
+    }
+
+    pub(crate) fn unmount(&self) -> Result<(), String> {
+        run("umount", &[&self.path().display().to_string()])
+    }
+
+    /// Makes a tmpfs hold so many MiB.
+    pub(crate) fn grow(&self, mebibytes: u64) {
+        let options = format!("remount,size={mebibytes}m");
+        run("mount", &["-o", &options, &self.path().display().to_string()]).expect("a tmpfs can grow");
+    }
+
+    /// Makes the cut ready.
+    pub(crate) fn prepare_cut(&self) -> Cut {
+        let child = Command::new("python3")
+            .args(["-c", CUT])
+            .arg(self.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("python3 was there before");
+        let mut ready = [0; 6];
+        let out = child.stdout.as_mut().expect("piped");
+        std::io::Read::read_exact(out, &mut ready).expect("python says that it is ready");
+        Cut(child)
+    }
+}
+
+impl Cut {
+    /// The power goes.
+    pub(crate) fn now(mut self) {
+        let mut stdin = self.0.stdin.take().expect("piped");
+        stdin.write_all(b"\n").expect("python waits for it");
+        assert!(self.0.wait().expect("it is our child").success(), "the power could not be cut");
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // It may be unmounted, or still in use by a server that is ending: then lazily.
+        if self.unmount().is_err() {
+            run("umount", &["-l", &self.path().display().to_string()]).ok();
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
