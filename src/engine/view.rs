@@ -302,6 +302,16 @@ impl View {
         self.inner.write().expect("no holder of the view's lock panics")
     }
 
+    /// Under the lock that shows a frame: whoever has seen something of it finds it in [`View::seen`] too, so that a tail
+    /// up to the head shows everything that another call has shown. Wakes nobody.
+    pub(in crate::engine) fn set_seen(&self, seen: Seen) {
+        self.seen.send_if_modified(|old| {
+            *old = seen;
+            false
+        });
+    }
+
+    /// Wakes those who wait for newer frames.
     pub(in crate::engine) fn announce(&self, seen: Seen, published_bytes: u64) {
         self.published_bytes.store(published_bytes, Ordering::Relaxed);
         self.seen.send_replace(seen);

@@ -81,9 +81,10 @@ impl<L: Log> Core<L> {
             inner.frames_bytes -= 2 * oldest.body_bytes + 256;
         }
         inner.newest = frame.position;
-        drop(inner);
         let sequence = Sequence(frame.next_sequence().0 - 1);
         let seen = Seen { position: frame.position, sequence, time: frame.time, epoch: self.epoch };
+        self.view.set_seen(seen);
+        drop(inner);
         self.view.announce(seen, published_bytes);
     }
 }

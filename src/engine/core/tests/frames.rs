@@ -64,6 +64,28 @@ async fn a_watcher_misses_no_frame_between_two_looks() {
     assert!(rig.core.view().read().watched.is_empty(), "nothing is kept for jobs that nobody watches");
 }
 
+/// What one call has shown, the next one's head includes: it is looked at while frames are being published.
+#[test]
+fn nothing_shows_that_is_newer_than_the_head() {
+    let mut rig = Rig::new();
+    let view = rig.core.view();
+    let until = Position(rig.next_position().0 + 2_000);
+    let reader = std::thread::spawn(move || {
+        loop {
+            let shown = view.read().newest;
+            let seen = view.seen().position;
+            assert!(seen >= shown, "{seen:?} is behind what {shown:?} shows");
+            if shown >= until {
+                return;
+            }
+        }
+    });
+    while rig.next_position() <= until {
+        rig.one();
+    }
+    reader.join().unwrap();
+}
+
 /// [ACK-1] [LOG-1]
 #[test]
 fn more_than_a_frame_holds_goes_into_several_with_one_sync() {
