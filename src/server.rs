@@ -172,6 +172,7 @@ impl Running {
         pools.begin();
         let pools = pools.wait(pools_grace).await;
         shutdown.begin();
+        health::end(reporter).await;
         let waited = shutdown.wait(GOODBYE).await;
         drop(service);
         let stopped = tokio::task::spawn_blocking(move || engine.stop()).await;

@@ -42,6 +42,13 @@ pub(crate) async fn tell(reporter: &HealthReporter, health: Health) {
     reporter.set_service_status(SUBMITS, submits).await;
 }
 
+/// Ends the streams of those who watch, after they were told: they would hold the stop up for ever.
+pub(crate) async fn end(mut reporter: HealthReporter) {
+    for service in SERVICES.into_iter().chain([SUBMITS]) {
+        reporter.clear_service_status(service).await;
+    }
+}
+
 /// Keeps telling until the shutdown begins: by then it has said NOT_SERVING, and that stays.
 pub(crate) fn follow(reporter: HealthReporter, view: &Arc<View>, shutdown: &Shutdown) {
     let mut health = view.follow_health();

@@ -35,8 +35,8 @@ fn after_kill_9_it_starts_again_in_the_same_place() {
     assert!(server.terminate().success());
 }
 
-/// A watcher of the health is told before its connection ends.
-#[tokio::test]
+/// A watcher of the health is told before its connection ends, and does not hold the stop up.
+#[tokio::test(flavor = "multi_thread")]
 async fn health_says_not_serving_before_the_end() {
     let mut server = Server::start(&[]);
     let mut health = server.health().await;
@@ -48,6 +48,7 @@ async fn health_says_not_serving_before_the_end() {
     let second = told.message().await.expect("the stream is still there").expect("a status");
     assert_eq!(second.status(), ServingStatus::NotServing);
     assert!(server.wait().success());
+    assert!(!server.stderr().contains("did not end in time"), "{}", server.stderr());
 }
 
 /// A connection with an open call that never ends by itself does not hold the stop up.
