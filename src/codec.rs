@@ -100,6 +100,16 @@ pub fn write<T: Serialize>(value: &T, out: &mut dyn Write) -> std::io::Result<()
     }
 }
 
+/// Reads and checks the version byte that a stream begins with.
+///
+/// # Errors
+/// [`Error::Version`], or [`Error::Malformed`] when there is no byte.
+pub fn read_version(input: &mut dyn Read) -> Result<(), Error> {
+    let mut version = [0];
+    input.read_exact(&mut version).map_err(|error| Error::Malformed(error.to_string()))?;
+    if version == [VERSION] { Ok(()) } else { Err(Error::Version(version[0])) }
+}
+
 /// Reads the next value of a stream.
 ///
 /// # Errors

@@ -29,6 +29,13 @@ pub struct CheckpointHead {
     pub hash: Hash,
     /// Epoch of the newest frame it covers.
     pub epoch: Epoch,
+    /// The newest job id it covers: jobs above it cannot be in the checkpoint.
+    pub last_id: JobId,
+}
+
+impl CheckpointHead {
+    /// Before the first frame.
+    const EMPTY: CheckpointHead = CheckpointHead { hash: Hash::ZERO, epoch: Epoch(0), last_id: JobId::MIN };
 }
 
 /// A checkpoint that was made.
@@ -99,24 +106,25 @@ pub fn advance<A: Archive>(archive: &A, to: Position) -> Result<Made, Error> {
         return Ok(Made::default());
     }
     let from = newest.unwrap_or_default().next();
-    let mut head = CheckpointHead { hash: Hash::ZERO, epoch: Epoch(0) };
-    let touched = touched(archive, from, to)?;
-    let mut state = match newest {
+    let (mut head, touched, mut state) = match newest {
         Some(at) => {
             let mut input = archive.checkpoint(at)?;
-            head = read_head(&mut input)?;
-            State::load_where(&mut input, |id| touched.contains(&id))?
+            let head = read_head(&mut input)?;
+            let touched = touched(archive, from, to, head.last_id)?;
+            let state = State::load_where(&mut input, |id| touched.contains(&id))?;
+            (head, touched, state)
         }
-        None => State::default(),
+        None => (CheckpointHead::EMPTY, HashSet::new(), State::default()),
     };
     let mut log_bytes = 0;
     each_frame(archive, from, to, |frame| {
         if frame.previous != head.hash {
             return Err(recover::Error::Broken { position: frame.position });
         }
-        head = CheckpointHead { hash: frame.hash(), epoch: frame.epoch };
         log_bytes += (frame.body.len() + Frame::HEADER_BYTES) as u64;
-        apply_frame(&mut state, frame)
+        apply_frame(&mut state, frame)?;
+        head = CheckpointHead { hash: frame.hash(), epoch: frame.epoch, last_id: state.last_id() };
+        Ok(())
     })?;
     let bytes = store(archive, to, newest, head, &state, &touched)?;
     Ok(Made { log_bytes, bytes })
@@ -135,6 +143,7 @@ fn store<A: Archive>(
     let stored = archive.put_checkpoint(to, &mut |out| {
         let mut out = Counting { out, bytes: &mut bytes };
         let out: &mut dyn Write = &mut out;
+        out.write_all(&[codec::VERSION])?;
         codec::write(&head, out)?;
         let Some(newest) = newest else { return state.save(out) };
         let merged = archive.checkpoint(newest).map_err(Error::from).and_then(|mut input| {
@@ -158,13 +167,19 @@ fn store<A: Archive>(
     }
 }
 
-/// Jobs that the log between `from` and `to` says something about.
-fn touched<A: Archive>(archive: &A, from: Position, to: Position) -> Result<HashSet<JobId>, Error> {
+/// Jobs up to `last_id` that the log between `from` and `to` says something about: later ones are new in it.
+fn touched<A: Archive>(
+    archive: &A,
+    from: Position,
+    to: Position,
+    last_id: JobId,
+) -> Result<HashSet<JobId>, Error> {
     let mut touched = HashSet::new();
     each_frame(archive, from, to, |frame| {
         let position = frame.position;
         let events = frame.events().map_err(|source| recover::Error::Frame { position, source })?;
-        touched.extend(events.iter().filter_map(|event| event.job().map(|(id, _)| id)));
+        let ids = events.iter().filter_map(|event| event.job().map(|(id, _)| id));
+        touched.extend(ids.filter(|id| *id <= last_id));
         Ok(())
     })?;
     Ok(touched)
@@ -194,5 +209,6 @@ pub fn trim<A: Archive>(archive: &A, before: Position) -> Result<Floor, Error> {
 /// # Errors
 /// If it is not what this release writes.
 pub(in crate::engine) fn read_head(input: &mut dyn Read) -> Result<CheckpointHead, codec::Error> {
+    codec::read_version(input)?;
     codec::read(input)
 }

@@ -28,6 +28,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
+/// Events whose jobs leave the overlay under one hold of the lock.
+const APPLIED_A_PIECE: usize = 1_024;
+/// Entries for which the overlay's table keeps space after a burst.
+const OVERLAY_SPARE: usize = 16_384;
+
 /// One synced frame, decoded. Shared by all readers.
 #[derive(Debug)]
 pub struct Published {
@@ -325,15 +330,29 @@ impl View {
     /// The work tree answers for everything up to `position` now: what the overlay kept for it goes.
     pub(in crate::engine) fn applied(&self, frames: &[Arc<Published>]) {
         let Some(newest) = frames.last() else { return };
-        let mut inner = self.write();
-        for (id, _) in frames.iter().flat_map(|frame| &frame.events).filter_map(Event::job) {
-            if inner.jobs.get(&id).is_some_and(|job| job.is_in_work_tree(newest.position)) {
-                inner.jobs.remove(&id);
+        let ids = frames.iter().flat_map(|frame| &frame.events).filter_map(Event::job);
+        let mut ids = ids.map(|(id, _)| id).peekable();
+        while ids.peek().is_some() {
+            // A piece at a time: the writer waits for this lock at the end of every frame.
+            let mut inner = self.write();
+            for id in ids.by_ref().take(APPLIED_A_PIECE) {
+                if inner.jobs.get(&id).is_some_and(|job| job.is_in_work_tree(newest.position)) {
+                    inner.jobs.remove(&id);
+                }
             }
         }
-        drop(inner);
+        self.give_back_space();
         self.applied_bytes.fetch_max(newest.published_bytes, Ordering::Relaxed);
         self.applied.send_replace(newest.position);
+    }
+
+    /// What a burst left behind in the overlay's table goes back. [MEM-1]
+    fn give_back_space(&self) {
+        let mut inner = self.write();
+        let jobs = inner.jobs.len();
+        if inner.jobs.capacity() > OVERLAY_SPARE && inner.jobs.capacity() / 8 > jobs {
+            inner.jobs.shrink_to(OVERLAY_SPARE.max(2 * jobs));
+        }
     }
 
     /// Bytes of log published since the start.

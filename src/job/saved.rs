@@ -354,11 +354,7 @@ pub fn each_job(input: &mut dyn Read, mut see: impl FnMut(SavedJob)) -> Result<(
 }
 
 fn read_tables(input: &mut dyn Read) -> Result<Tables, codec::Error> {
-    let mut version = [0];
-    input.read_exact(&mut version).map_err(|error| codec::Error::Malformed(error.to_string()))?;
-    if version != [codec::VERSION] {
-        return Err(codec::Error::Version(version[0]));
-    }
+    codec::read_version(input)?;
     codec::read(input)
 }
 

@@ -178,7 +178,7 @@ impl Server {
             .arg(dir.join("data"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .env("GANGLINE_LOG", "warn")
+            .args(["--log-filter", "warn"])
             .spawn()
             .context("the server to measure cannot be started")?;
         let mut line = String::new();
