@@ -186,7 +186,7 @@ impl State {
                 self.note_failure(slot, failure.kind, at.pointer);
                 self.died(slot, sequence, at.time)
             }
-            Event::Cancelled { .. } if waiting || running => {
+            Event::Cancelled { attempt, .. } if (waiting || running) && *attempt == current => {
                 self.finish(slot, at.time, |counts| counts.cancelled_total += 1)
             }
             Event::Expired { .. } if waiting => {

@@ -102,6 +102,8 @@ pub enum Event {
         id: JobId,
         /// Its queue.
         queue: QueueNo,
+        /// How many attempts had started; the last of them ran if the job was running.
+        attempt: u32,
         /// Why, in the caller's words; may be empty.
         reason: Arc<str>,
     },

@@ -215,7 +215,8 @@ impl Reading<'_> {
             if self.detail == Detail::Whole {
                 shown.result = result;
             }
-        } else if let Event::Cancelled { reason, .. } = end {
+        } else if let Event::Cancelled { attempt, reason, .. } = end {
+            shown.attempts = attempt;
             shown.cancel_reason = reason;
         }
     }

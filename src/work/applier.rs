@@ -285,7 +285,9 @@ fn change(event: &Event, mark: Mark, time: Timestamp) -> Option<Change> {
         Event::Dead { id, queue, attempt, .. } => {
             became(id, queue, State::Dead).map(|change| change.at_attempt(attempt))
         }
-        Event::Cancelled { id, queue, .. } => became(id, queue, State::Cancelled),
+        Event::Cancelled { id, queue, attempt, .. } => {
+            became(id, queue, State::Cancelled).map(|change| change.at_attempt(attempt))
+        }
         Event::Expired { id, queue } => became(id, queue, State::Expired),
         Event::Retried { id, queue, generation } => {
             became(id, queue, State::Live).map(|change| change.in_generation(generation))

@@ -50,7 +50,7 @@ impl Waiting {
     fn leave(&mut self, slot: Slot) {
         self.index.leave(slot, self.state.jobs().at(slot));
         let id = self.state.jobs().at(slot).id;
-        self.apply(&Event::Cancelled { id, queue: QueueNo(0), reason: "".into() });
+        self.apply(&Event::Cancelled { id, queue: QueueNo(0), attempt: 0, reason: "".into() });
     }
 
     /// Ids of the ready jobs in the order they would be claimed; nothing is left.

@@ -128,7 +128,8 @@ impl Known {
                 assert_eq!(result.0[..], token.0.to_le_bytes(), "another lease's result [LEASE-1]");
                 Life::Succeeded
             }
-            Event::Cancelled { .. } => {
+            Event::Cancelled { attempt, .. } => {
+                assert_eq!(*attempt, self.attempt);
                 assert!(!before.is_over(), "one terminal update [JOB-1]");
                 Life::Cancelled
             }

@@ -94,7 +94,10 @@ fn fill(update: &mut v1::Update, queue: &QueueName, event: &Event, parts: Parts)
             update.attempt = *attempt;
             update.failure = Some(failure::to_failure(failure));
         }
-        Event::Cancelled { reason, .. } => update.reason = text(reason),
+        Event::Cancelled { attempt, reason, .. } => {
+            update.attempt = *attempt;
+            update.reason = text(reason);
+        }
         Event::Retried { generation, .. } => update.generation = (*generation).into(),
         Event::Expired { .. }
         | Event::Deleted { .. }

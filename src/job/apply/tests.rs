@@ -60,7 +60,7 @@ fn updates(id: JobId, queue: QueueNo, attempt: u32) -> [Event; 11] {
         Event::Released { id, queue, attempt, due, reason: "".into() },
         Event::Succeeded { id, queue, attempt, result, content_type, usage: None },
         Event::Dead { id, queue, attempt, failure: failure() },
-        Event::Cancelled { id, queue, reason: "".into() },
+        Event::Cancelled { id, queue, attempt, reason: "".into() },
         Event::Expired { id, queue },
         Event::Retried { id, queue, generation: 1 },
         Event::Deleted { id, queue },
@@ -107,9 +107,11 @@ fn an_event_is_taken_only_at_its_stage() {
     let stages = ["unknown", "waiting", "running", "dead", "gone"];
     let mut table = format!("\n{:10}", "");
     stages.iter().for_each(|stage| table += &format!("{stage:10}"));
-    for event in updates(ID, QUEUE, 1) {
+    for (row, event) in updates(ID, QUEUE, 1).iter().enumerate() {
         table = format!("{}\n{:10}", table.trim_end(), event.kind_name());
         for stage in stages {
+            let unstarted = matches!(event, Event::Cancelled { .. }) && stage == "waiting";
+            let event = updates(ID, QUEUE, u32::from(!unstarted))[row].clone();
             let mut state = brought_to(stage);
             let before = (picture(&state), state.sequence());
             let outcome = match apply(&mut state, &event) {
@@ -140,9 +142,9 @@ fn an_event_with_another_attempt_queue_or_generation_does_not_fit() {
             assert!(apply(&mut brought_to(stage), event).is_err(), "{event:?} when {stage}");
         }
     };
-    let [_, started, _, retrying, released, succeeded, dead, ..] = updates(ID, QUEUE, 2);
-    misfits("waiting", &[started]);
-    misfits("running", &[retrying, released, succeeded, dead]);
+    let [_, started, _, retrying, released, succeeded, dead, cancelled, ..] = updates(ID, QUEUE, 2);
+    misfits("waiting", &[started, cancelled.clone()]);
+    misfits("running", &[retrying, released, succeeded, dead, cancelled]);
     let [_, started, progress, retrying, released, succeeded, dead, cancelled, expired, retried, deleted] =
         updates(ID, QueueNo(1), 1);
     misfits("waiting", &[started, cancelled, expired]);

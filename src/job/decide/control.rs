@@ -23,7 +23,7 @@ pub fn cancel(state: &State, id: JobId, reason: Arc<str>) -> Result<Event, Refus
     let (_, job) = state.find(id, None).ok_or(Refused::NotLive(id))?;
     match job.stage {
         Stage::Waiting { .. } | Stage::Running { .. } => {
-            Ok(Event::Cancelled { id, queue: job.queue, reason })
+            Ok(Event::Cancelled { id, queue: job.queue, attempt: job.attempt, reason })
         }
         Stage::Dead { .. } => Err(Refused::Ended(id)),
     }

@@ -51,7 +51,7 @@ fn about_jobs() -> Vec<Event> {
             usage: Some(USAGE),
         },
         Event::Dead { id, queue, attempt: 7, failure: failure(FailureKind::Lost) },
-        Event::Cancelled { id, queue, reason: "not wanted".into() },
+        Event::Cancelled { id, queue, attempt: 8, reason: "not wanted".into() },
         Event::Expired { id, queue },
         Event::Retried { id, queue, generation: 1 },
         Event::Deleted { id, queue },
@@ -142,7 +142,7 @@ fn arbitrary_of_jobs() -> impl Strategy<Value = Event> {
                 Event::Succeeded { id, queue, attempt, result: payload, content_type, usage: Some(USAGE) }
             }
             6 => Event::Dead { id, queue, attempt, failure },
-            7 => Event::Cancelled { id, queue, reason: text.into() },
+            7 => Event::Cancelled { id, queue, attempt, reason: text.into() },
             8 => Event::Expired { id, queue },
             9 => Event::Retried { id, queue, generation },
             _ => Event::Deleted { id, queue },

@@ -53,7 +53,7 @@ fn change(jobs: &BTreeMap<JobId, Record>, choice: u16) -> Option<(Event, JobId, 
     let (event, state) = match (job.state, choice % 8) {
         (State::Live, 0..=3) => (succeeded(id, queue, attempt), State::Succeeded),
         (State::Live, 4) => (dead(id, queue, attempt), State::Dead),
-        (State::Live, 5) => (Event::Cancelled { id, queue, reason: "".into() }, State::Cancelled),
+        (State::Live, 5) => (Event::Cancelled { id, queue, attempt, reason: "".into() }, State::Cancelled),
         (State::Live, 6) => (Event::Expired { id, queue }, State::Expired),
         (State::Live, _) => (started(id, queue), State::Live),
         (State::Dead, 0..=3) => (Event::Retried { id, queue, generation: job.generation + 1 }, State::Live),

@@ -273,7 +273,10 @@ fn happen(jobs: &mut BTreeMap<JobId, Record>, event: &Event, mark: Mark, time: T
             job.attempts = *attempt as u8;
             State::Dead
         }
-        Event::Cancelled { .. } => State::Cancelled,
+        Event::Cancelled { attempt, .. } => {
+            job.attempts = *attempt as u8;
+            State::Cancelled
+        }
         Event::Expired { .. } => State::Expired,
         Event::Retried { generation, .. } => {
             job.generation = *generation;

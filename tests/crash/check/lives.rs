@@ -278,10 +278,7 @@ impl Life {
             Stage::Ended(state) => state,
         };
         let said = (job.state(), job.attempts, job.generation, job.submitted_sequence, job.last_sequence);
-        // What left memory as cancelled names no attempt: its event does not say how many there were.
-        let unsaid = state == JobState::Cancelled && job.attempts == 0;
-        let attempts = if unsaid { 0 } else { self.attempts };
-        let folded = (state, attempts, self.generation, self.submitted, self.last);
+        let folded = (state, self.attempts, self.generation, self.submitted, self.last);
         if said != folded {
             findings.add("LOG-3", format!("{} is {said:?} and the log says {folded:?}", job.id));
         }

@@ -170,3 +170,22 @@ async fn a_dead_job_keeps_every_attempts_error_across_a_restart_until_it_is_dele
     assert_eq!(reason(rig.jobs().get_job(whole(&id)).await), Reason::JobNotFound);
     rig.stop().await;
 }
+
+/// What has left memory is told by the log alone: the update that ends the job says how often it had started.
+#[tokio::test]
+async fn a_job_cancelled_while_it_runs_keeps_its_attempts() {
+    let (_dir, rig) = start().await;
+    let (_welcome, mut hearing) = rig.worker("q").await;
+    let id = rig.submit("q", 1, 5).await[0].to_string();
+    let granted = soon(hearing.recv()).await.unwrap();
+    assert_eq!(granted.grants.len(), 1);
+    assert_eq!(
+        told(&cancel(&rig, std::slice::from_ref(&id)).await),
+        [(JobOutcome::Done, JobState::Cancelled)]
+    );
+    settle(&rig).await;
+    let job = get(&rig, &id).await;
+    assert_eq!((job.state(), job.attempts), (JobState::Cancelled, 1));
+    let listed = rig.jobs().list_jobs(v1::ListJobsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(listed.jobs[0].attempts, 1);
+}
