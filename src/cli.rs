@@ -14,6 +14,7 @@ mod get;
 mod info;
 mod lines;
 mod ls;
+mod memory;
 mod output;
 mod queues;
 mod remote;

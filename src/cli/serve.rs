@@ -4,6 +4,7 @@
 //! `docs/cli.md` says, a second one at once.
 
 use crate::cli::exit::Exit;
+use crate::cli::memory;
 use crate::cli::output;
 use crate::cli::setting::Flags;
 use crate::cli::telling;
@@ -30,6 +31,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let config = arguments.settings.load()?.config;
     telling::begin(&config.log);
+    memory::bound();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.threads)
         .thread_name("serve")
