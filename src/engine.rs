@@ -46,6 +46,7 @@ use crate::work;
 use crate::work::WorkTree;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// How far the work tree may be behind before submits wait for it. [MEM-1]
 const LAG_BYTES_MAX: u64 = 64 << 20;
@@ -226,6 +227,14 @@ impl Handle {
     pub async fn let_work_tree_follow(&self) {
         let mut applied = self.view.follow_applied();
         while self.view.lag_bytes() > LAG_BYTES_MAX && applied.changed().await.is_ok() {}
+    }
+
+    /// Waits until the work tree shows everything there is by now, at most for `patience`.
+    pub async fn wait_for_work_tree(&self, patience: Duration) {
+        let head = self.view.seen().position;
+        let mut applied = self.view.follow_applied();
+        // It is only a courtesy: a tree that takes longer is waited for by nobody.
+        let _ = tokio::time::timeout(patience, applied.wait_for(|at| *at >= head)).await;
     }
 
     /// What readers see.

@@ -37,6 +37,10 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthReporter;
 use tonic_health::server::HealthService;
 
+/// How long the start waits for the work tree, so that the first look-ups after an ordinary start find it. One that has to
+/// be built from much log goes on behind the server.
+const TREE_WITHIN: Duration = Duration::from_millis(500);
+
 /// How long streams and connections have to end after they were told to; the rest is cut.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -107,6 +111,7 @@ pub async fn start(config: &Config) -> Result<Running, Error> {
     let clock = Clock::system();
     let parts = parts(config, &opened.log, &clock)?;
     let engine = blocking(move || Engine::start(opened.log, parts)).await??;
+    engine.handle().wait_for_work_tree(TREE_WITHIN).await;
     let shutdown = Shutdown::new();
     let service = Service::new(engine.handle(), settings(config), shutdown.clone());
     // Pools stop first and have their own grace, while readers still see what becomes of the last jobs.
