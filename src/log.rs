@@ -100,6 +100,9 @@ pub trait Log: Send + 'static {
     /// How much can be appended without asking the file system for space.
     fn room(&self) -> Room;
 
+    /// The same, once it is settled: waits for a segment that is being prepared, but not for a disk that is full.
+    fn await_room(&self) -> Room;
+
     /// What this log accepts.
     fn limits(&self) -> Limits;
 

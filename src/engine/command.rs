@@ -214,6 +214,36 @@ pub struct Welcome {
     pub time: Timestamp,
 }
 
+/// About how many bytes of log a message needs, on the high side.
+#[must_use]
+pub fn weight_of_message(message: &WorkerMessage) -> usize {
+    let finishes: usize = message.finishes.iter().map(weight_of_finish).sum();
+    finishes + message.progress.iter().map(|(_, progress)| weight_of_progress(progress)).sum::<usize>()
+}
+
+/// At most how many bytes of log the end of an attempt needs, with the dead jobs that may go for one more.
+#[must_use]
+pub fn weight_of_finish(request: &FinishRequest) -> usize {
+    let texts = match &request.finish {
+        Finish::Complete { result, content_type, .. } => result.0.len() + content_type.len(),
+        Finish::Fail { failure, .. } => {
+            let stderr = failure.process.as_ref().map_or(0, |process| process.stderr.len());
+            failure.message.len() + stderr
+        }
+        Finish::Release { reason, .. } => reason.len(),
+    };
+    END_BYTES + texts
+}
+
+/// At most how many bytes of log a progress report needs.
+#[must_use]
+pub fn weight_of_progress(progress: &Progress) -> usize {
+    64 + progress.message.len()
+}
+
+/// At most how many bytes of log the end of an attempt needs, besides its texts.
+pub(in crate::engine) const END_BYTES: usize = 256;
+
 /// About how many bytes of log a batch needs, on the high side.
 #[must_use]
 pub fn weight(batch: &Batch) -> usize {

@@ -8,6 +8,7 @@
 mod carry_out;
 mod leases;
 mod publish;
+mod room;
 mod time;
 mod write;
 
@@ -123,6 +124,8 @@ pub struct Core<L: Log> {
     forget_at: Tick,
     /// A step gave as many leases as it may, and there are more to give.
     more_to_give: bool,
+    /// Something that was due in this step found no space.
+    starved: bool,
     draining: bool,
 }
 
@@ -191,6 +194,7 @@ impl<L: Log> Core<L> {
             sleeping_until: None,
             forget_at: now.tick,
             more_to_give: false,
+            starved: false,
             draining: false,
             log,
             options,
@@ -221,13 +225,6 @@ impl<L: Log> Core<L> {
     #[must_use]
     pub fn archive(&self) -> L::Archive {
         self.log.archive()
-    }
-
-    /// Whether there is room to decide anything at all, or the log is only waiting for its next segment.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        let room = self.log.room();
-        room.spares > 0 || room.disk_full || room.current_bytes >= self.bytes_needed()
     }
 
     /// Carries out `commands` and what `now` brings, in one frame or as few as hold it, with one sync, and answers.
@@ -266,6 +263,7 @@ impl<L: Log> Core<L> {
         self.notice_gap(gap);
         self.now = Now { wall: now.wall.max(self.state.time()), tick: now.tick };
         self.room = self.log.room();
+        self.starved = false;
         let health = match (self.draining, self.disk_full()) {
             (true, _) => Health::Draining,
             (false, true) => Health::DiskFull,
@@ -277,25 +275,6 @@ impl<L: Log> Core<L> {
     /// Log time of the frame being decided.
     fn time(&self) -> Timestamp {
         self.now.wall
-    }
-
-    /// No prepared segment and no space for one: submits and operators' retries are refused. [ACK-2]
-    fn disk_full(&self) -> bool {
-        self.room.disk_full && self.room.spares == 0
-    }
-
-    /// Under half of the last segment left: claims and progress stop too, so that what runs can finish. [ACK-2]
-    fn nearly_out(&self) -> bool {
-        self.disk_full() && self.room.current_bytes < self.room.segment_bytes / 2
-    }
-
-    /// Not even a frame of finishes fits: nothing is decided. [ACK-2]
-    fn out_of_space(&self) -> bool {
-        self.disk_full() && self.room.current_bytes < self.bytes_needed()
-    }
-
-    fn bytes_needed(&self) -> u64 {
-        (self.log.limits().frame_bytes_max + 4_096) as u64
     }
 
     /// Adds an event to the frame, or to the next one if it may not fit any more. Whatever happens at once, thousands

@@ -276,6 +276,10 @@ impl Log for Memory {
         Room { current_bytes, segment_bytes: SEGMENT_BYTES, spares: usize::from(!disk_full), disk_full }
     }
 
+    fn await_room(&self) -> Room {
+        self.room()
+    }
+
     fn limits(&self) -> Limits {
         Limits { frame_bytes_max: self.disk.lock().frame_bytes_max, window: 1_024 }
     }

@@ -8,6 +8,7 @@ use crate::engine::command::Command;
 use crate::engine::command::Grant;
 use crate::engine::command::Welcome;
 use crate::engine::command::WorkerMessage;
+use crate::engine::command::weight_of_message;
 use crate::engine::view::Published;
 use crate::engine::workers::Attach;
 use crate::engine::workers::Liveness;
@@ -15,7 +16,6 @@ use crate::engine::workers::Output;
 use crate::engine::workers::Session;
 use crate::engine::workers::Unnamed;
 use crate::engine::workers::WorkerView;
-use crate::job::decide::finish::Finish;
 use crate::job::event::Event;
 use crate::job::event::Submitted;
 use crate::job::id::JobId;
@@ -129,7 +129,7 @@ impl Service {
     /// # Errors
     /// If the engine does not answer.
     pub async fn finish_for(&self, worker: Arc<str>, message: WorkerMessage) -> Result<Vec<Ack>, Error> {
-        let bytes = weight(&message);
+        let bytes = weight_of_message(&message);
         Ok(self.engine().call(bytes, |reply| Command::Finish(worker, message, reply)).await?)
     }
 
@@ -143,7 +143,7 @@ impl Service {
         claimed: Vec<(JobId, LeaseToken)>,
         message: WorkerMessage,
     ) -> Result<Vec<(JobId, LeaseToken)>, Error> {
-        let bytes = weight(&message);
+        let bytes = weight_of_message(&message);
         Ok(self.engine().call(bytes, |reply| Command::Extend(worker, claimed, message, reply)).await?)
     }
 
@@ -166,7 +166,7 @@ impl Teller {
     /// # Errors
     /// If the engine takes nothing more.
     pub async fn tell(&self, message: WorkerMessage) -> Result<(), Error> {
-        let bytes = weight(&message);
+        let bytes = weight_of_message(&message);
         Ok(self.engine.send(bytes, Command::Work(self.session, message)).await?)
     }
 
@@ -196,19 +196,4 @@ impl Drop for Teller {
             });
         }
     }
-}
-
-/// About how many bytes of log a message needs.
-#[must_use]
-pub fn weight(message: &WorkerMessage) -> usize {
-    let of_finish = |finish: &Finish| match finish {
-        Finish::Complete { result, .. } => result.0.len(),
-        Finish::Fail { failure, .. } => {
-            let stderr = failure.process.as_ref().map_or(0, |process| process.stderr.len());
-            failure.message.len() + stderr
-        }
-        Finish::Release { reason, .. } => reason.len(),
-    };
-    let finishes: usize = message.finishes.iter().map(|request| 128 + of_finish(&request.finish)).sum();
-    finishes + 128 * message.progress.len()
 }

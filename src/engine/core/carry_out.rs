@@ -1,7 +1,7 @@
 //! Carrying out one command: decide, emit, and keep the answer until the frame is synced.
 
+use crate::codec;
 use crate::engine::command::Backlog;
-use crate::engine::command::Bye;
 use crate::engine::command::Command;
 use crate::engine::command::Error;
 use crate::engine::command::Purge;
@@ -26,11 +26,13 @@ use crate::job::state::State;
 use crate::log::Log;
 use std::sync::Arc;
 
+/// At most how many bytes of log the settings of a queue need, and its name if it is new.
+const SETTINGS_BYTES: usize = 1_024;
+/// At most how many bytes of log a purged job needs.
+const PURGED_BYTES: usize = 64;
+
 impl<L: Log> Core<L> {
     pub(in crate::engine::core) fn carry_out(&mut self, command: Command) {
-        if self.out_of_space() && !is_harmless(&command) {
-            return self.refuse(command, Error::DiskFull);
-        }
         match command {
             Command::Submit(batch, reply) => {
                 let outcome = self.submit(batch);
@@ -65,7 +67,9 @@ impl<L: Log> Core<L> {
             Command::Backlogs(queues, reply) => self.tell_backlogs(queues, reply),
             Command::CommitCursor(name, sequence, reply) => {
                 let decided = control::commit_cursor(&self.state, &name, sequence, &self.options.limits);
-                let outcome = self.emit_decided(decided);
+                // A reader that commits often must not take what is left for those that run.
+                let affords = self.affords(self.log.limits().frame_bytes_max / 8);
+                let outcome = if affords { self.emit_decided(decided) } else { Err(Error::DiskFull) };
                 self.answer(reply, outcome.map(|_| ()));
             }
             Command::DropCursor(name, reply) => {
@@ -74,7 +78,7 @@ impl<L: Log> Core<L> {
             }
             Command::Attach(attach, reply) => {
                 let welcome = self.attach(attach);
-                self.answer(reply, Ok(welcome));
+                self.answer(reply, welcome);
             }
             Command::Work(session, message) => self.work(session, message),
             Command::Finish(worker, message, reply) => {
@@ -120,12 +124,16 @@ impl<L: Log> Core<L> {
         if self.draining {
             return Err(Error::ShuttingDown);
         }
+        let (bytes, bytes_max) = (weight(&batch), self.log.limits().frame_bytes_max);
         if self.disk_full() {
             return Err(Error::DiskFull);
         }
-        let (bytes, bytes_max) = (weight(&batch), self.log.limits().frame_bytes_max);
         if bytes > bytes_max / 2 {
             return Err(Error::TooLarge { bytes, bytes_max: bytes_max / 2 });
+        }
+        // What a submit may not take is for what runs by then. [ACK-2]
+        if !self.affords(bytes + bytes_max / 4) {
+            return Err(Error::DiskFull);
         }
         self.make_room(bytes);
         let first = self.ids.take(batch.jobs.len() as u64, self.time(), self.chance.next_u64());
@@ -155,6 +163,9 @@ impl<L: Log> Core<L> {
 
     fn emit_decided(&mut self, decided: Result<Event, Refused>) -> Result<Sequence, Error> {
         let event = decided?;
+        if !self.affords(codec::encode(&event).len()) {
+            return Err(Error::DiskFull);
+        }
         self.tell_of_cancel(&event);
         self.emit(event, None);
         Ok(self.state.sequence())
@@ -175,6 +186,9 @@ impl<L: Log> Core<L> {
     fn set_queue(&mut self, name: &QueueName, change: QueueChange) -> Result<QueueNo, Error> {
         let known = self.state.queues().find(name).and_then(|queue| self.state.queues().get(queue));
         let settings = change.of(&known.map(|queue| queue.settings.clone()).unwrap_or_default());
+        if !self.affords(SETTINGS_BYTES) {
+            return Err(Error::DiskFull);
+        }
         let mut events = Vec::new();
         let queue = control::set_queue(&self.state, name, settings, &self.options.limits, &mut events)?;
         for event in events {
@@ -196,6 +210,9 @@ impl<L: Log> Core<L> {
                 waiting.into_iter().map(|slot| self.state.jobs().at(slot).id).collect()
             }
         };
+        if !self.affords(PURGED_BYTES * ids.len()) {
+            return Err(Error::DiskFull);
+        }
         let reason: Arc<str> = "purged".into();
         let mut purged = 0;
         for id in ids {
@@ -207,57 +224,5 @@ impl<L: Log> Core<L> {
             purged += 1;
         }
         Ok(purged)
-    }
-
-    fn refuse(&mut self, command: Command, error: Error) {
-        match command {
-            Command::Submit(_, reply) => self.answer(reply, Err(error)),
-            Command::Cancel(_, _, reply) | Command::Retry(_, reply) | Command::Delete(_, reply) => {
-                self.answer(reply, Err(error));
-            }
-            Command::LastOrdinal(_, reply) => self.answer(reply, Err(error)),
-            Command::Purge(_, _, _, reply) => self.answer(reply, Err(error)),
-            Command::SetQueue(_, _, reply) => self.answer(reply, Err(error)),
-            Command::Backlogs(_, reply) => self.answer(reply, Err(error)),
-            Command::CommitCursor(_, _, reply) | Command::DropCursor(_, reply) => {
-                self.answer(reply, Err(error));
-            }
-            Command::Attach(_, reply) => self.answer(reply, Err(error)),
-            Command::Work(session, message) => self.refuse_work(session, message, &error),
-            Command::Finish(_, _, reply) => self.answer(reply, Err(error)),
-            Command::Extend(_, _, _, reply) => self.answer(reply, Err(error)),
-            // There is no room to release what it holds, so that waits, and lapses once there is.
-            Command::Detach(session, Bye::Said | Bye::Unsaid) => self.detach(session, Bye::Unsaid),
-            Command::Detach(session, Bye::CallEnded) => self.detach(session, Bye::CallEnded),
-            Command::StopLeases(session, reply) => {
-                self.stop_leases(session);
-                self.answer(reply, Ok(()));
-            }
-            Command::ListWorkers(reply) => self.answer(reply, Err(error)),
-            Command::Drain(reply) => self.answer(reply, Err(error)),
-        }
-    }
-}
-
-/// Whether the command adds nothing to the log.
-fn is_harmless(command: &Command) -> bool {
-    match command {
-        Command::LastOrdinal(..) | Command::ListWorkers(_) | Command::Backlogs(..) | Command::Drain(_) => {
-            true
-        }
-        Command::Submit(..)
-        | Command::Cancel(..)
-        | Command::Retry(..)
-        | Command::Delete(..)
-        | Command::Purge(..)
-        | Command::SetQueue(..)
-        | Command::CommitCursor(..)
-        | Command::DropCursor(..)
-        | Command::Attach(..)
-        | Command::Work(..)
-        | Command::Detach(..)
-        | Command::Finish(..)
-        | Command::Extend(..)
-        | Command::StopLeases(..) => false,
     }
 }

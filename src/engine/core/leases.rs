@@ -3,11 +3,13 @@
 
 use crate::engine::command::Ack;
 use crate::engine::command::Bye;
+use crate::engine::command::END_BYTES;
 use crate::engine::command::Error;
 use crate::engine::command::FinishRequest;
 use crate::engine::command::Grant;
 use crate::engine::command::Welcome;
 use crate::engine::command::WorkerMessage;
+use crate::engine::command::weight_of_finish;
 use crate::engine::core::Core;
 use crate::engine::core::EVENTS_OF_TIME_MAX;
 use crate::engine::workers::Attach;
@@ -34,6 +36,8 @@ use std::time::Duration;
 
 /// How many leases one frame gives at most, jobs found expired on the way included; the rest follows in the next.
 pub(in crate::engine::core) const GRANTS_MAX: usize = 10_000;
+/// At most how many bytes of log a start needs, besides the worker's name.
+const START_BYTES: usize = 64;
 
 impl<L: Log> Core<L> {
     /// After a restart: leases of this server's own workers ended with its processes; the others run a full new period
@@ -50,7 +54,8 @@ impl<L: Log> Core<L> {
             .collect();
         let deadline = self.now.tick.after(self.options.lease_period);
         for (slot, worker) in running {
-            if worker.starts_with(LOCAL_PREFIX) {
+            // What finds no space now lapses when there is some.
+            if worker.starts_with(LOCAL_PREFIX) && self.affords(END_BYTES) {
                 self.fail_lost(slot, "the server that ran the job was stopped or restarted");
             } else {
                 let number = self.workers.expect(&worker, self.now.tick, deadline);
@@ -60,7 +65,7 @@ impl<L: Log> Core<L> {
         }
     }
 
-    pub(in crate::engine::core) fn attach(&mut self, attach: Attach) -> Welcome {
+    pub(in crate::engine::core) fn attach(&mut self, attach: Attach) -> Result<Welcome, Error> {
         let claimed: HashSet<(JobId, LeaseToken)> = attach.held.iter().copied().collect();
         let unnamed = attach.unnamed;
         let session = self.workers.attach(attach, self.now.tick);
@@ -78,10 +83,15 @@ impl<L: Log> Core<L> {
         }
         if unnamed == Unnamed::Lost {
             for slot in unknown {
+                if !self.affords(END_BYTES) {
+                    // It has to come again; until then its leases run as if its link had closed.
+                    self.detach(session, Bye::Unsaid);
+                    return Err(Error::DiskFull);
+                }
                 self.fail_lost(slot, "its worker came back without the job");
             }
         }
-        Welcome { session, held, time: self.time() }
+        Ok(Welcome { session, held, time: self.time() })
     }
 
     pub(in crate::engine::core) fn work(&mut self, session: Session, message: WorkerMessage) {
@@ -101,21 +111,6 @@ impl<L: Log> Core<L> {
         if message.free > 0 {
             self.workers.add_free(number, message.free);
         }
-    }
-
-    pub(in crate::engine::core) fn refuse_work(
-        &mut self,
-        session: Session,
-        message: WorkerMessage,
-        error: &Error,
-    ) {
-        let Some(number) = self.workers.current(session) else { return };
-        self.workers.heard(number, self.now.tick);
-        for FinishRequest { holder, .. } in message.finishes {
-            let ack = Ack { id: holder.id, token: holder.token, outcome: Err(error.clone()) };
-            self.workers.tell(number, |output| output.acks.push(ack));
-        }
-        self.workers.add_free(number, message.free);
     }
 
     /// Ends attempts of a worker that holds no session: the lease tokens prove what they may end. [LEASE-1]
@@ -155,6 +150,9 @@ impl<L: Log> Core<L> {
     }
 
     fn finish(&mut self, request: FinishRequest) -> Result<(), Error> {
+        if !self.affords(weight_of_finish(&request)) {
+            return Err(Error::DiskFull);
+        }
         let mut events = Vec::with_capacity(1);
         let (chance, now) = (self.chance.next_u32(), self.time());
         let slot = finish::finish(&self.state, request.holder, request.finish, now, chance, &mut events)?;
@@ -185,7 +183,12 @@ impl<L: Log> Core<L> {
                 for slot in self.workers.held(number).to_vec() {
                     self.release(slot, "its worker stopped");
                 }
-                self.workers.remove(number);
+                if self.workers.held(number).is_empty() {
+                    self.workers.remove(number);
+                } else {
+                    // What found no space to be released lapses once there is some.
+                    self.detach(session, Bye::Unsaid);
+                }
             }
         }
     }
@@ -203,6 +206,9 @@ impl<L: Log> Core<L> {
             let held: Vec<Slot> = self.workers.held(number).iter().take(left).copied().collect();
             left -= held.len();
             for slot in held {
+                if !self.affords(END_BYTES) {
+                    return;
+                }
                 self.tell_of_loss(slot);
                 self.fail_lost(slot, "nothing was heard of its worker any more: the lease lapsed");
             }
@@ -231,7 +237,8 @@ impl<L: Log> Core<L> {
         if let Stage::Running { token, .. } = job.stage {
             let holder = finish::Holder { id: job.id, token, hint: Some(slot) };
             let finish = Finish::Release { delay: Duration::ZERO, reason: why.into() };
-            self.finish(FinishRequest { holder, finish }).expect("the lease was just read from the state");
+            let released = self.finish(FinishRequest { holder, finish });
+            debug_assert!(matches!(released, Ok(()) | Err(Error::DiskFull)), "the lease was just read");
         }
     }
 
@@ -338,6 +345,11 @@ impl<L: Log> Core<L> {
         while *budget > 0
             && let Some(slot) = self.index.first_ready(queue)
         {
+            if !self.affords(START_BYTES + self.workers.name(number).len()) {
+                // They look again once there is space.
+                *budget = 0;
+                return false;
+            }
             *budget -= 1;
             let job = self.state.jobs().at(slot);
             let event = claim::claim(job, self.workers.name(number), self.time())

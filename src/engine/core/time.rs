@@ -2,6 +2,8 @@
 
 use crate::clock::Tick;
 use crate::clock::Timestamp;
+use crate::engine::command::END_BYTES;
+use crate::engine::command::weight_of_progress;
 use crate::engine::core::Core;
 use crate::engine::core::EVENTS_OF_TIME_MAX;
 use crate::engine::core::Told;
@@ -48,12 +50,9 @@ impl<L: Log> Core<L> {
         for queue in self.index.promote(&self.state, self.now.wall, EVENTS_OF_TIME_MAX) {
             self.draft.queues.insert(queue);
         }
-        if self.out_of_space() {
-            return;
-        }
         for slot in self.index.expired(self.now.wall, EVENTS_OF_TIME_MAX) {
             if let Some(event) = claim::expire(self.state.jobs().at(slot), self.now.wall) {
-                self.emit(event, Some(slot));
+                self.emit_if_afforded(event, Some(slot));
             }
         }
         self.lapse_leases();
@@ -64,7 +63,7 @@ impl<L: Log> Core<L> {
 
     /// When the next step is due, on the monotonic clock.
     pub(in crate::engine::core) fn next_timer(&mut self) -> Option<Tick> {
-        if std::mem::take(&mut self.more_to_give) {
+        if std::mem::take(&mut self.more_to_give) && !self.starved {
             return Some(self.now.tick);
         }
         let in_at_most = |most: Duration, at: Tick| at.min(self.now.tick.after(most));
@@ -80,7 +79,7 @@ impl<L: Log> Core<L> {
         let look_for_space = self.now.tick.after(LOOK_FOR_SPACE_IN);
         let next = match next {
             // What is due cannot be decided before there is space.
-            _ if self.out_of_space() => Some(look_for_space),
+            _ if self.starved => Some(look_for_space),
             next if self.disk_full() => Some(next.map_or(look_for_space, |next| next.min(look_for_space))),
             next => next,
         };
@@ -93,7 +92,7 @@ impl<L: Log> Core<L> {
         let Ok(event) = finish::progress(&self.state, holder, progress.clone()) else { return };
         let Some((slot, _)) = self.state.find(holder.id, holder.hint) else { return };
         let now = self.now.tick;
-        if self.nearly_out() {
+        if self.nearly_out() || !self.affords(weight_of_progress(&progress)) {
             return;
         }
         let interval = self.options.progress_interval;
@@ -149,6 +148,10 @@ impl<L: Log> Core<L> {
             let job = self.state.jobs().get(slot);
             if job.is_some_and(|job| matches!(job.stage, Stage::Running { token: held, .. } if held == token))
             {
+                if !self.affords(END_BYTES) {
+                    self.timeouts.set(slot, token, self.now.tick.after(LOOK_FOR_SPACE_IN));
+                    continue;
+                }
                 self.tell_of_loss(slot);
                 self.fail(
                     slot,
@@ -168,11 +171,11 @@ impl<L: Log> Core<L> {
         let window = u64::try_from(self.options.dedupe_window.as_millis()).unwrap_or(u64::MAX);
         let before = Timestamp(self.now.wall.0.saturating_sub(window));
         if self.state.keys().oldest_end().is_some_and(|ended| ended < before) {
-            self.emit(Event::KeysForgotten { ended_before: before }, None);
+            self.emit_if_afforded(Event::KeysForgotten { ended_before: before }, None);
         }
         let producers = control::idle_producers(&self.state, before, EVENTS_OF_TIME_MAX);
         if !producers.is_empty() {
-            self.emit(Event::ProducersForgotten { producers }, None);
+            self.emit_if_afforded(Event::ProducersForgotten { producers }, None);
         }
     }
 }

@@ -147,7 +147,7 @@ impl World {
                 self.faults = true;
             }
             4 => {
-                let left = [0, 20 << 20, 40 << 20][self.dice.index(3)];
+                let left = [0, 80 << 10, 20 << 20, 40 << 20][self.dice.index(4)];
                 self.disk.fill_but(left);
                 self.full = true;
             }

@@ -130,6 +130,7 @@ pub fn to_ack(token: LeaseToken, refused: Option<&Refusal>) -> v1::FinishAck {
         None => v1::FinishOutcome::Accepted,
         Some(Reason::StaleLease | Reason::NotRunning) => v1::FinishOutcome::StaleLease,
         Some(Reason::JobNotFound) => v1::FinishOutcome::JobNotFound,
+        Some(Reason::DiskFull) => v1::FinishOutcome::RetryLater,
         Some(_) => v1::FinishOutcome::Invalid,
     };
     let message = refused.map(ToString::to_string).unwrap_or_default();

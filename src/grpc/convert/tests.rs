@@ -279,6 +279,8 @@ fn finishes_are_converted_and_wrong_ones_are_answered_one_by_one() {
         let ack = finish::to_ack(LeaseToken(3), Some(&refusal));
         assert_eq!((ack.token, ack.outcome()), (3, v1::FinishOutcome::Invalid));
     }
+    let full = Refusal::new(Reason::DiskFull, "the disk is full");
+    assert_eq!(finish::to_ack(LeaseToken(3), Some(&full)).outcome(), v1::FinishOutcome::RetryLater);
     assert_eq!(finish::to_ack(LeaseToken(3), None).outcome(), v1::FinishOutcome::Accepted);
 }
 

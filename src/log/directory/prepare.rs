@@ -84,6 +84,17 @@ impl Space {
 
     /// Takes the next segment; waits for one that is being prepared, but not for a disk that is full.
     pub(crate) fn take(&self) -> Option<Reader> {
+        let spare = self.settled().spares.pop_front();
+        self.changed.notify_all();
+        spare
+    }
+
+    /// Waits for a segment that is being prepared, but not for a disk that is full.
+    pub(crate) fn wait(&self) {
+        drop(self.settled());
+    }
+
+    fn settled(&self) -> MutexGuard<'_, Stock> {
         let mut stock = self.lock();
         if stock.spares.is_empty() {
             stock.urgent = true;
@@ -92,9 +103,7 @@ impl Space {
             stock = self.changed.wait_timeout_while(stock, SPARE_WAIT, waiting).expect(NO_PANIC).0;
             stock.urgent = false;
         }
-        let spare = stock.spares.pop_front();
-        self.changed.notify_all();
-        spare
+        stock
     }
 
     /// How many spares are ready, and whether the last try to prepare one failed for want of space.

@@ -148,6 +148,11 @@ impl Log for Directory {
         Room { current_bytes: segment_bytes - self.end, segment_bytes, spares, disk_full }
     }
 
+    fn await_room(&self) -> Room {
+        self.archive.shared.space.wait();
+        self.room()
+    }
+
     fn limits(&self) -> Limits {
         let room = self.options.segment_bytes - HEADER_BYTES - FRAME_HEADER_BYTES as u64;
         let room = usize::try_from(room).unwrap_or(usize::MAX);

@@ -21,6 +21,8 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 const SLOTS: u32 = 16;
+/// How long it waits before it tells again what a full disk had no space for.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 pub(crate) struct Worker {
     name: String,
@@ -30,8 +32,16 @@ pub(crate) struct Worker {
     chance: Chance,
     /// Leases it works on, by token.
     held: HashMap<u64, Held>,
-    /// Finishes without an answer, by token, with their place in the history.
-    unanswered: HashMap<u64, (v1::Finish, usize)>,
+    /// Finishes without an answer, by token.
+    unanswered: HashMap<u64, Unanswered>,
+}
+
+struct Unanswered {
+    finish: v1::Finish,
+    /// Its place in the history.
+    index: usize,
+    /// The disk was full: when it is told again.
+    again_at: Option<Instant>,
 }
 
 struct Held {
@@ -75,8 +85,9 @@ impl Worker {
     async fn work(&mut self, channel: Channel) -> Result<(), Status> {
         let mut open = self.open(channel).await?;
         while open.left > 0 {
-            let next = self.held.values().map(|held| held.done_at).min();
-            let next = next.unwrap_or_else(|| Instant::now() + open.alive_every);
+            let done = self.held.values().map(|held| held.done_at);
+            let again = self.unanswered.values().filter_map(|told| told.again_at);
+            let next = done.chain(again).min().unwrap_or_else(|| Instant::now() + open.alive_every);
             tokio::select! {
                 biased;
                 message = open.inbound.message() => {
@@ -87,8 +98,10 @@ impl Worker {
                     }
                 }
                 () = tokio::time::sleep_until(next) => {
-                    let finishes = self.finish_due();
+                    let again = self.again_due();
+                    let mut finishes = self.finish_due();
                     let free_slots = u32::try_from(finishes.len()).expect("few slots");
+                    finishes.extend(again);
                     // Without a finish it is a sign of life.
                     send(&open, v1::WorkRequest { free_slots, finishes, ..v1::WorkRequest::default() }).await?;
                 }
@@ -102,7 +115,7 @@ impl Worker {
         let (outbound, requests) = mpsc::channel(16);
         let forgotten = if self.chance.next_u32().is_multiple_of(8) { self.forget_one() } else { None };
         let named = self.held.values().map(|held| held_of(&held.lease));
-        let unanswered = self.unanswered.values().map(|(finish, _)| v1::HeldLease {
+        let unanswered = self.unanswered.values().map(|Unanswered { finish, .. }| v1::HeldLease {
             job_id: finish.job_id.clone(),
             token: finish.token,
             handle: finish.handle,
@@ -142,7 +155,7 @@ impl Worker {
         let gone: Vec<v1::Lease> = gone.chain(forgotten).collect();
         self.unanswered.retain(|token, _| is_held(token));
         let mut finishes: Vec<v1::Finish> =
-            self.unanswered.values().map(|(finish, _)| finish.clone()).collect();
+            self.unanswered.values().map(|told| told.finish.clone()).collect();
         finishes.extend(gone.iter().map(|lease| finish_of(lease, Ending::Completed)));
         for finish in &finishes {
             self.note(finish.clone());
@@ -163,14 +176,19 @@ impl Worker {
             history.finishes.push(Finished { job, token, ending, answer: None });
             history.finishes.len() - 1
         });
-        self.unanswered.insert(token, (finish, index));
+        self.unanswered.insert(token, Unanswered { finish, index, again_at: None });
     }
 
     /// Takes a message; how many slots it frees.
     fn hear(&mut self, message: v1::WorkResponse) -> Result<u32, Status> {
         let answers = message.acks.iter().filter_map(|ack| {
-            let (_, index) = self.unanswered.remove(&ack.token)?;
+            let told = self.unanswered.remove(&ack.token)?;
             assert_ne!(ack.outcome(), v1::FinishOutcome::Invalid, "{ack:?}");
+            let index = told.index;
+            if ack.outcome() == v1::FinishOutcome::RetryLater {
+                let again_at = Some(Instant::now() + RETRY_AFTER);
+                self.unanswered.insert(ack.token, Unanswered { again_at, ..told });
+            }
             Some((index, ack.outcome()))
         });
         let answers: Vec<(usize, v1::FinishOutcome)> = answers.collect();
@@ -214,6 +232,17 @@ impl Worker {
             finish_of(lease, plan.ending(lease.attempt))
         };
         let finishes: Vec<v1::Finish> = due.iter().map(finish).collect();
+        for finish in &finishes {
+            self.note(finish.clone());
+        }
+        finishes
+    }
+
+    /// What the server had no space for, and is told again.
+    fn again_due(&mut self) -> Vec<v1::Finish> {
+        let now = Instant::now();
+        let due = self.unanswered.values().filter(|told| told.again_at.is_some_and(|at| at <= now));
+        let finishes: Vec<v1::Finish> = due.map(|told| told.finish.clone()).collect();
         for finish in &finishes {
             self.note(finish.clone());
         }
