@@ -6,6 +6,7 @@ use crate::engine::bell::Bell;
 use crate::engine::bell::Woken;
 use crate::engine::checkpoint;
 use crate::engine::recover::READ_BYTES;
+use crate::engine::view::Health;
 use crate::engine::view::Published;
 use crate::engine::view::View;
 use crate::job::id::Position;
@@ -81,8 +82,18 @@ impl<A: Archive> Driving<A> {
             let Err(failed) = ended else { return };
             tracing::error!(error = %failed, "the work tree is abandoned and rebuilt from the log; no job is affected");
             reason = Some(failed.to_string());
-            if this.bell.pause(REBUILD_AFTER) == Woken::Stop {
+            if this.wait_to_rebuild() == Woken::Stop {
                 return;
+            }
+        }
+    }
+
+    /// On a full disk a new tree would fail as the old one did, so that waits for space. [ACK-2]
+    fn wait_to_rebuild(&self) -> Woken {
+        loop {
+            let woken = self.bell.pause(REBUILD_AFTER);
+            if woken == Woken::Stop || self.view.health() != Health::DiskFull {
+                return woken;
             }
         }
     }

@@ -156,10 +156,11 @@ async fn a_token_is_good_for_its_own_list_only() {
     );
     let (_other_dir, other) = start().await;
     other.submit("q", 3, 1).await;
+    let changed = if token.starts_with('A') { "B" } else { "A" };
     let wrong = [
         ListJobsRequest { page_token: token.clone(), queue: String::new(), ..request.clone() },
         ListJobsRequest { page_token: token.clone(), ..of_states(&[JobState::Waiting]) },
-        ListJobsRequest { page_token: format!("{}A", &token[..token.len() - 1]), ..request.clone() },
+        ListJobsRequest { page_token: format!("{changed}{}", &token[1..]), ..request.clone() },
         ListJobsRequest { page_token: "x".into(), ..request.clone() },
     ];
     for wrong in wrong {
