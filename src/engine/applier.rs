@@ -35,6 +35,10 @@ const COLLECT: Duration = Duration::from_millis(50);
 const TEND_EVERY: Duration = Duration::from_secs(20);
 /// One call of sled that takes longer than this twice over hangs.
 const HANG: Duration = Duration::from_secs(10);
+/// With less space than this left on the disk the tree is not written: a batch and a fold take less.
+const TIGHT_BYTES: u64 = 8 << 20;
+/// How often a tree that is left alone looks for space.
+const LOOK_FOR_SPACE: Duration = Duration::from_millis(500);
 /// How long to wait before a broken tree is rebuilt: it may be the disk.
 const REBUILD_AFTER: Duration = Duration::from_secs(1);
 
@@ -98,6 +102,13 @@ impl<A: Archive> Driving<A> {
         }
     }
 
+    /// Whether the disk has so little space that writing could fail. sled does not even read any more after a failed
+    /// write, so its tree is left alone until there is space. [ACK-2]
+    fn is_tight(&self) -> bool {
+        let full = self.view.health() == Health::DiskFull;
+        full || self.tree.free_bytes().is_some_and(|free| free < TIGHT_BYTES)
+    }
+
     fn span(&self) -> Span {
         Span { head: self.archive.durable(), floor: self.archive.floor().position }
     }
@@ -141,6 +152,13 @@ impl<A: Archive> Driving<A> {
         }
         let mut next = resume_from;
         loop {
+            if self.is_tight() {
+                // What readers ask of frames that are not applied yet, the overlay answers.
+                if self.bell.pause(LOOK_FOR_SPACE) == Woken::Stop {
+                    return Ok(());
+                }
+                continue;
+            }
             let frames = self.frames(next)?;
             let Some(last) = frames.last() else {
                 let tended = applier.tend(self.clock.now().tick)?;

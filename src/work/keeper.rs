@@ -100,6 +100,13 @@ impl WorkTree {
         Query(Arc::clone(&self.shared))
     }
 
+    /// Bytes that the file system of the tree has left; `None` where it does not tell.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        let space = rustix::fs::statvfs(&self.place.dir).ok()?;
+        Some(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
     /// Tells that the log's floor rose: readers no longer see jobs that ended below it, but for dead ones, and the
     /// applier gives their space back. From any thread.
     pub fn forget_below(&self, floor: Position) {
