@@ -1,6 +1,6 @@
 //! What the allocator keeps after a burst. glibc raises its own thresholds as large blocks come and go, and then keeps up
 //! to 100 MiB per million jobs that nothing uses; with fixed thresholds blocks of a frame or of a thousand jobs go back
-//! to the system when they are freed. Measured: a million pending jobs take 205 MiB instead of 330. [MEM-1]
+//! to the system when they are freed. A million pending jobs: ARCHITECTURE.md says what was measured, and how. [MEM-1]
 //!
 //! glibc reads them when a program starts, so the server starts itself once more, as the same process. A value that is set
 //! already is respected; other C libraries do not look at them.
