@@ -150,6 +150,13 @@ async def read_with_asyncio(reader: Reader, stub: do_something_pb2_grpc.DoSometh
                 raise
 
 
+def is_broken(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the connection broke. While grpc.aio writes a message it may put its own INTERNAL in the place of the
+    UNAVAILABLE that the broken connection gave (https://github.com/grpc/grpc/issues/36066)."""
+    overwritten = error.code() == grpc.StatusCode.INTERNAL and error.details() == "Internal error from Core"
+    return overwritten or error.code() == grpc.StatusCode.UNAVAILABLE
+
+
 async def produce_with_asyncio(stub: do_something_pb2_grpc.DoSomethingServiceStub, acknowledged: list[str]) -> None:
     for batch in batches():
         while True:
@@ -157,7 +164,7 @@ async def produce_with_asyncio(stub: do_something_pb2_grpc.DoSomethingServiceStu
                 await stub.doSomething(iter(batch), wait_for_ready=True, timeout=DEADLINE)
                 break
             except grpc.aio.AioRpcError as error:
-                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                if not is_broken(error):
                     raise
         acknowledged += [item.name for item in batch]
 
