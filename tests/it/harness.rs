@@ -2,10 +2,6 @@
 //! ends, and what it said on stderr is printed if the test failed.
 
 use gangline::clock::Clock;
-use gangline::proto::dosomething::do_something_service_client::DoSomethingServiceClient;
-use gangline::proto::v1::admin_service_client::AdminServiceClient;
-use gangline::proto::v1::job_service_client::JobServiceClient;
-use gangline::proto::v1::queue_service_client::QueueServiceClient;
 use gangline::proto::v1::update_service_client::UpdateServiceClient;
 use gangline::proto::v1::worker_service_client::WorkerServiceClient;
 use rustix::process::Pid;
@@ -159,28 +155,12 @@ impl Server {
     }
 
     /// A client of the service on a new connection; so for each service.
-    pub(crate) async fn jobs(&self) -> JobServiceClient<Channel> {
-        JobServiceClient::new(self.channel().await)
-    }
-
     pub(crate) async fn updates(&self) -> UpdateServiceClient<Channel> {
         UpdateServiceClient::new(self.channel().await)
     }
 
     pub(crate) async fn workers(&self) -> WorkerServiceClient<Channel> {
         WorkerServiceClient::new(self.channel().await)
-    }
-
-    pub(crate) async fn queues(&self) -> QueueServiceClient<Channel> {
-        QueueServiceClient::new(self.channel().await)
-    }
-
-    pub(crate) async fn admin(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(self.channel().await)
-    }
-
-    pub(crate) async fn do_something(&self) -> DoSomethingServiceClient<Channel> {
-        DoSomethingServiceClient::new(self.channel().await)
     }
 
     pub(crate) async fn health(&self) -> HealthClient<Channel> {

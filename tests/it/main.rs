@@ -1,7 +1,6 @@
 //! The whole server, as its users run it: the real binary, a real data directory, real connections. One binary for all
 //! of these tests, because each further one would be linked again.
 
-#[allow(dead_code, reason = "it offers a client of every service; tests of some are still to come")]
 mod harness;
 
 mod config;
