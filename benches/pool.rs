@@ -144,6 +144,7 @@ fn no_op(number: u64) -> Assignment {
         payload: Bytes::from_static(&[b'x'; 100]),
         content_type: "".into(),
         traceparent: "".into(),
+        labels: Vec::new(),
         timeout: Some(Duration::from_secs(60)),
     }
 }

@@ -66,6 +66,8 @@ pub struct Assignment {
     pub content_type: Arc<str>,
     /// W3C `traceparent` of the submitter; may be empty.
     pub traceparent: Arc<str>,
+    /// The job's labels, names and values.
+    pub labels: Vec<(Arc<str>, Arc<str>)>,
     /// How long the execution may take, from when the worker gets the job; `None`: as long as it likes.
     pub timeout: Option<Duration>,
 }

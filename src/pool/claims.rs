@@ -297,6 +297,7 @@ fn assignment(lease: &Lease) -> Assignment {
         payload: lease.job.payload.0.clone(),
         content_type: extra.map_or_else(|| "".into(), |extra| extra.content_type.clone()),
         traceparent: extra.map_or_else(|| "".into(), |extra| extra.traceparent.clone()),
+        labels: extra.map_or_else(Vec::new, |extra| extra.labels.clone()),
         timeout: lease.grant.timeout_ms.map(Duration::from_millis),
     }
 }

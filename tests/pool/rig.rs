@@ -60,6 +60,7 @@ pub(crate) fn job(number: u128, payload: impl Into<Bytes>) -> Assignment {
         payload: payload.into(),
         content_type: "".into(),
         traceparent: "".into(),
+        labels: Vec::new(),
         timeout: None,
     }
 }

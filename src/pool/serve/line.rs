@@ -14,6 +14,7 @@ use serde::Deserializer;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::LazyLock;
 
@@ -37,6 +38,8 @@ struct Job<'a> {
     content_type: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     traceparent: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<&'a str, &'a str>,
 }
 
 /// Appends the line that gives `job` to a process.
@@ -50,6 +53,7 @@ pub(crate) fn write(job: &Assignment, out: &mut BytesMut) {
         payload_base64: text.is_none().then(|| STANDARD.encode(&job.payload)),
         content_type: &job.content_type,
         traceparent: &job.traceparent,
+        labels: job.labels.iter().map(|(name, value)| (&**name, &**value)).collect(),
     };
     serde_json::to_writer(out.writer(), &line).expect("strings and numbers serialize, and memory takes them");
     out.put_u8(b'\n');
@@ -152,18 +156,26 @@ mod tests {
     use bytes::Bytes;
     use bytes::BytesMut;
 
-    fn line(payload: &'static [u8]) -> String {
-        let job = Assignment {
+    fn job(payload: &'static [u8]) -> Assignment {
+        Assignment {
             id: JobId::from_u128(7),
             attempt: 2,
             queue: "mail".parse().unwrap(),
             payload: Bytes::from_static(payload),
             content_type: "".into(),
             traceparent: "".into(),
+            labels: Vec::new(),
             timeout: None,
-        };
+        }
+    }
+
+    fn line(payload: &'static [u8]) -> String {
+        written(&job(payload))
+    }
+
+    fn written(job: &Assignment) -> String {
         let mut out = BytesMut::new();
-        write(&job, &mut out);
+        write(job, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }
 
@@ -172,6 +184,16 @@ mod tests {
         let head = r#"{"id":"00000000-0000-0000-0000-000000000007","attempt":2,"queue":"mail","#;
         assert_eq!(line(b"a\n\"b\""), format!("{head}\"payload\":\"a\\n\\\"b\\\"\"}}\n"));
         assert_eq!(line(b"\xff\n"), format!("{head}\"payload_base64\":\"/wo=\"}}\n"));
+    }
+
+    #[test]
+    fn labels_are_an_object() {
+        let labels = vec![("dog".into(), "Togo".into()), ("a".into(), "\"".into())];
+        let line = written(&Assignment { labels, ..job(b"x") });
+        assert!(
+            line.ends_with("\"payload\":\"x\",\"labels\":{\"a\":\"\\\"\",\"dog\":\"Togo\"}}\n"),
+            "{line}"
+        );
     }
 
     #[test]
