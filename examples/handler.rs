@@ -9,11 +9,11 @@
 use anyhow::Context as _;
 use bytes::Bytes;
 use gangline::config::Config;
+use gangline::job::retry::Retryable;
 use gangline::pool;
 use gangline::pool::Assignment;
 use gangline::pool::Handler;
 use gangline::pool::Mode;
-use gangline::pool::Retry;
 use gangline::pool::claims::PoolSpec;
 use gangline::pool::handler::Context;
 use gangline::pool::handler::HandlerError;
@@ -34,7 +34,7 @@ impl Handler for CountPrimes {
         for number in 2..below {
             if number.is_multiple_of(4_096) {
                 if context.is_cancelled() {
-                    return Err(HandlerError { message: "stopped".to_owned(), retry: Retry::Allowed });
+                    return Err(HandlerError { message: "stopped".to_owned(), retry: Retryable::Yes });
                 }
                 context.progress(Some(number as f64 / below as f64), "counting");
             }
@@ -50,7 +50,7 @@ fn is_prime(number: u64) -> bool {
 
 /// Another attempt would fail again.
 fn never(message: &str) -> HandlerError {
-    HandlerError { message: message.to_owned(), retry: Retry::Never }
+    HandlerError { message: message.to_owned(), retry: Retryable::No }
 }
 
 fn main() -> anyhow::Result<()> {

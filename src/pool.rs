@@ -25,7 +25,6 @@ pub use crate::pool::command::Command;
 pub use crate::pool::handler::Handler;
 pub use crate::pool::outcome::EXIT_NO_RETRY;
 pub use crate::pool::outcome::Outcome;
-pub use crate::pool::outcome::Retry;
 pub use crate::pool::serve::Recycle;
 pub use crate::pool::spawner::Spawner;
 

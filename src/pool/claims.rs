@@ -16,7 +16,6 @@ use crate::job::decide::finish::Holder;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::job::id::QueueName;
-use crate::job::retry::Retryable;
 use crate::job::spec::Payload;
 use crate::pool::Assignment;
 use crate::pool::AttemptId;
@@ -25,7 +24,6 @@ use crate::pool::Error;
 use crate::pool::Outcome;
 use crate::pool::Pool;
 use crate::pool::Report;
-use crate::pool::Retry;
 use crate::pool::Spawner;
 use crate::pool::ahead::Ahead;
 use crate::service::Service;
@@ -275,13 +273,7 @@ fn finish(holder: Holder, outcome: Outcome) -> Option<FinishRequest> {
         Outcome::Completed { result, content_type, usage } => {
             Finish::Complete { result: Payload(result), content_type, usage }
         }
-        Outcome::Failed { failure, retry } => {
-            let retryable = match retry {
-                Retry::Allowed => Retryable::Yes,
-                Retry::Never => Retryable::No,
-            };
-            Finish::Fail { failure, retryable }
-        }
+        Outcome::Failed { failure, retry } => Finish::Fail { failure, retryable: retry },
         Outcome::Released { reason } => Finish::Release { delay: Duration::ZERO, reason },
         Outcome::Cancelled => return None,
     };

@@ -2,9 +2,9 @@
 //! failed. Any program is a worker.
 
 use crate::job::event::FailureKind;
+use crate::job::retry::Retryable;
 use crate::pool::Assignment;
 use crate::pool::Outcome;
-use crate::pool::Retry;
 use crate::pool::backoff::Backoff;
 use crate::pool::command::order_for;
 use crate::pool::outcome::EXIT_NO_RETRY;
@@ -104,7 +104,7 @@ fn outcome(process: Process, ended: Ended, result_bytes_max: usize) -> Outcome {
         Ended::Exit(Exit { code: Some(code), .. }) => {
             let last = process.tail.last_line().map(|line| format!(": {line}")).unwrap_or_default();
             let message = format!("exit status {code}{last}");
-            let retry = if code == EXIT_NO_RETRY { Retry::Never } else { Retry::Allowed };
+            let retry = if code == EXIT_NO_RETRY { Retryable::No } else { Retryable::Yes };
             Outcome::failed(FailureKind::Failed, &message, process_end(ended, &stderr)).with_retry(retry)
         }
         Ended::Exit(Exit { code: None, .. }) | Ended::SpawnerDied => Outcome::died(ended, &stderr),

@@ -3,10 +3,10 @@
 
 use crate::job::event::FailureKind;
 use crate::job::event::Progress;
+use crate::job::retry::Retryable;
 use crate::pool::Assignment;
 use crate::pool::Outcome;
 use crate::pool::Report;
-use crate::pool::Retry;
 use crate::pool::outcome::Why;
 use crate::pool::outcome::over_limit;
 use crate::pool::serve::progress_of;
@@ -49,7 +49,7 @@ pub struct HandlerError {
     /// In the handler's words.
     pub message: String,
     /// Whether another attempt makes sense.
-    pub retry: Retry,
+    pub retry: Retryable,
 }
 
 /// What a handler may ask and tell while it works.

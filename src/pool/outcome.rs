@@ -4,6 +4,7 @@ use crate::job::event::Failure;
 use crate::job::event::FailureKind;
 use crate::job::event::ProcessEnd;
 use crate::job::event::Usage;
+use crate::job::retry::Retryable;
 use crate::pool::spawner::Ended;
 use crate::pool::spawner::Exit;
 use bytes::Bytes;
@@ -30,7 +31,7 @@ pub enum Outcome {
         /// How.
         failure: Failure,
         /// Whether the worker thinks that another attempt makes sense.
-        retry: Retry,
+        retry: Retryable,
     },
     /// The pool hands the job back; that is nobody's failure and uses no budget.
     Released {
@@ -39,15 +40,6 @@ pub enum Outcome {
     },
     /// The execution was stopped because someone cancelled it.
     Cancelled,
-}
-
-/// Whether a failed job may be tried again, as far as the worker knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// As its budgets allow.
-    Allowed,
-    /// Never: it would fail again.
-    Never,
 }
 
 /// Why the pool itself ends a process.
@@ -74,11 +66,11 @@ impl Outcome {
 
     pub(crate) fn failed(kind: FailureKind, message: &str, process: Option<Box<ProcessEnd>>) -> Outcome {
         let message = keep_start(message, Failure::MESSAGE_BYTES_MAX).into();
-        Outcome::Failed { failure: Failure { kind, message, process }, retry: Retry::Allowed }
+        Outcome::Failed { failure: Failure { kind, message, process }, retry: Retryable::Yes }
     }
 
     /// The same outcome with the worker's own opinion on trying again.
-    pub(crate) fn with_retry(self, opinion: Retry) -> Outcome {
+    pub(crate) fn with_retry(self, opinion: Retryable) -> Outcome {
         match self {
             Outcome::Failed { failure, .. } => Outcome::Failed { failure, retry: opinion },
             Outcome::Completed { .. } | Outcome::Released { .. } | Outcome::Cancelled => self,

@@ -12,11 +12,11 @@ use crate::rig::text;
 use crate::rig::until;
 use gangline::job::event::FailureKind;
 use gangline::job::event::Usage;
+use gangline::job::retry::Retryable;
 use gangline::pool::Assignment;
 use gangline::pool::Command;
 use gangline::pool::Mode;
 use gangline::pool::Outcome;
-use gangline::pool::Retry;
 use gangline::pool::limits::Limits;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ async fn an_exit_status_is_a_failure_with_the_last_words() {
     let mut rig = Rig::of(each("echo first >&2; echo the disk is on fire >&2; exit 3"));
     let (failure, retry) = failed(rig.run(job(1, "")).await, FailureKind::Failed);
     assert_eq!(&*failure.message, "exit status 3: the disk is on fire");
-    assert_eq!(retry, Retry::Allowed);
+    assert_eq!(retry, Retryable::Yes);
     let process = failure.process.unwrap();
     assert_eq!((process.exit_code, process.signal), (Some(3), None));
     assert_eq!(&*process.stderr, "first\nthe disk is on fire\n");
@@ -84,7 +84,7 @@ async fn an_exit_status_is_a_failure_with_the_last_words() {
 #[tokio::test]
 async fn exit_status_100_says_do_not_retry() {
     let mut rig = Rig::of(each("exit 100"));
-    assert_eq!(failed(rig.run(job(1, "")).await, FailureKind::Failed).1, Retry::Never);
+    assert_eq!(failed(rig.run(job(1, "")).await, FailureKind::Failed).1, Retryable::No);
     rig.end().await;
 }
 

@@ -7,11 +7,11 @@ use crate::rig::job;
 use crate::rig::text;
 use bytes::Bytes;
 use gangline::job::event::FailureKind;
+use gangline::job::retry::Retryable;
 use gangline::pool::Assignment;
 use gangline::pool::Handler;
 use gangline::pool::Mode;
 use gangline::pool::Outcome;
-use gangline::pool::Retry;
 use gangline::pool::handler::Context;
 use gangline::pool::handler::HandlerError;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ impl Handler for Zoo {
     fn call(&self, job: &Assignment, context: &Context) -> Result<Bytes, HandlerError> {
         match &job.payload[..] {
             b"panic" => panic!("the floor is lava"),
-            b"fail" => Err(HandlerError { message: "no".to_owned(), retry: Retry::Never }),
+            b"fail" => Err(HandlerError { message: "no".to_owned(), retry: Retryable::No }),
             b"wait" => {
                 context.progress(Some(0.5), "waiting");
                 while !context.is_cancelled() {
@@ -41,7 +41,7 @@ async fn a_handler_completes_fails_panics_and_goes_on() {
     let mut rig = Rig::of(Mode::Handler(Arc::new(Zoo)));
     assert_eq!(text(rig.run(job(1, "abc")).await), "ABC");
     let (failure, retry) = failed(rig.run(job(2, "fail")).await, FailureKind::Failed);
-    assert_eq!((&*failure.message, retry), ("no", Retry::Never));
+    assert_eq!((&*failure.message, retry), ("no", Retryable::No));
     let (failure, _) = failed(rig.run(job(3, "panic")).await, FailureKind::Crashed);
     assert_eq!(&*failure.message, "the handler panicked: the floor is lava");
     assert_eq!(text(rig.run(job(4, "still here")).await), "STILL HERE");

@@ -6,6 +6,7 @@ use gangline::job::event::Failure;
 use gangline::job::event::FailureKind;
 use gangline::job::event::Progress;
 use gangline::job::id::JobId;
+use gangline::job::retry::Retryable;
 use gangline::pool::Assignment;
 use gangline::pool::AttemptId;
 use gangline::pool::Command;
@@ -15,7 +16,6 @@ use gangline::pool::Outcome;
 use gangline::pool::Pool;
 use gangline::pool::Recycle;
 use gangline::pool::Report;
-use gangline::pool::Retry;
 use gangline::pool::Spawner;
 use gangline::shutdown::Shutdown;
 use gangline::shutdown::Waited;
@@ -134,7 +134,7 @@ pub(crate) fn text(outcome: Outcome) -> String {
     }
 }
 
-pub(crate) fn failed(outcome: Outcome, kind: FailureKind) -> (Failure, Retry) {
+pub(crate) fn failed(outcome: Outcome, kind: FailureKind) -> (Failure, Retryable) {
     match outcome {
         Outcome::Failed { failure, retry } if failure.kind == kind => (failure, retry),
         Outcome::Failed { .. }

@@ -8,12 +8,12 @@ use crate::rig::job;
 use crate::rig::serve;
 use crate::rig::text;
 use gangline::job::event::FailureKind;
+use gangline::job::retry::Retryable;
 use gangline::pool::Assignment;
 use gangline::pool::Command;
 use gangline::pool::Mode;
 use gangline::pool::Outcome;
 use gangline::pool::Recycle;
-use gangline::pool::Retry;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -86,7 +86,7 @@ async fn one_process_does_many_jobs_and_an_error_is_not_its_end() {
     )));
     let first = text(rig.run(job(1, "a")).await);
     let (failure, retry) = failed(rig.run(job(2, "bad")).await, FailureKind::Failed);
-    assert_eq!((&*failure.message, retry), ("no good", Retry::Never));
+    assert_eq!((&*failure.message, retry), ("no good", Retryable::No));
     assert_eq!(text(rig.run(job(3, "a")).await), first, "the same process");
     rig.end().await;
 }

@@ -1,8 +1,8 @@
 //! The lines between a slot and its `serve` process: one JSON object each. `docs/workers.md` is the contract.
 
 use crate::job::event::Progress;
+use crate::job::retry::Retryable;
 use crate::pool::Assignment;
-use crate::pool::Retry;
 use crate::pool::outcome::keep_start;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -69,7 +69,7 @@ pub(crate) struct Line<'a> {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Answer {
     Completed { result: Bytes, content_type: Arc<str> },
-    Failed { message: String, retry: Retry },
+    Failed { message: String, retry: Retryable },
     Progress(Progress),
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Line<'_>, String> {
             Answer::Completed { result: result.into(), content_type }
         }
         (None, None, Some(message), None) => {
-            let retry = if retry == Some(false) { Retry::Never } else { Retry::Allowed };
+            let retry = if retry == Some(false) { Retryable::No } else { Retryable::Yes };
             Answer::Failed { message, retry }
         }
         (None, None, None, Some(share)) if !(0.0..=1.0).contains(&share) => {
@@ -147,8 +147,8 @@ fn json_result(result: &RawValue) -> Result<(Bytes, Arc<str>), serde_json::Error
 #[cfg(test)]
 mod tests {
     use crate::job::id::JobId;
+    use crate::job::retry::Retryable;
     use crate::pool::Assignment;
-    use crate::pool::Retry;
     use crate::pool::serve::line::Answer;
     use crate::pool::serve::line::parse;
     use crate::pool::serve::line::progress_of;
@@ -222,8 +222,8 @@ mod tests {
     fn errors_and_progress() {
         let answer = |text: &str| parse(text.as_bytes()).unwrap().answer;
         let failed = |retry| Answer::Failed { message: "no".to_owned(), retry };
-        assert_eq!(answer(r#"{"id":"a","error":"no"}"#), failed(Retry::Allowed));
-        assert_eq!(answer(r#"{"id":"a","error":"no","retry":false}"#), failed(Retry::Never));
+        assert_eq!(answer(r#"{"id":"a","error":"no"}"#), failed(Retryable::Yes));
+        assert_eq!(answer(r#"{"id":"a","error":"no","retry":false}"#), failed(Retryable::No));
         let progress = progress_of(Some(0.4), "half");
         assert_eq!(progress.done, Some(4_000));
         assert_eq!(answer(r#"{"id":"a","progress":0.4,"message":"half"}"#), Answer::Progress(progress));
