@@ -11,3 +11,7 @@ mod handler;
 mod life;
 #[path = "pool/serve.rs"]
 mod serve;
+#[path = "pool/usage.rs"]
+mod usage;
+#[path = "pool/zoo.rs"]
+mod zoo;

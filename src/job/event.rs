@@ -261,14 +261,14 @@ pub enum FailureKind {
     Lost,
 }
 
-/// How a supervised process ended.
+/// What the supervisor saw of the process that worked on a failed attempt. It has neither code nor signal if it goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessEnd {
     /// Exit code, if it exited.
     pub exit_code: Option<i32>,
     /// Signal number, if one killed it.
     pub signal: Option<i32>,
-    /// The end of what it wrote to stderr.
+    /// The end of what it wrote to stderr under this attempt.
     pub stderr: Arc<str>,
     /// What it used.
     pub usage: Option<Usage>,
@@ -277,9 +277,9 @@ pub struct ProcessEnd {
 /// What an attempt used of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// CPU time, user and system, in milliseconds.
+    /// CPU time, user and system, in milliseconds: of the process and of those of its children that it waited for.
     pub cpu_ms: u64,
-    /// Peak resident memory in KiB.
+    /// Peak resident memory of the process in KiB.
     pub rss_kib: u64,
 }
 

@@ -202,9 +202,11 @@ fn given_up(why: &Why) -> Outcome {
             let message = format!("ran longer than its time-out of {}", humantime::format_duration(*timeout));
             Outcome::failed(FailureKind::TimedOut, &message, None)
         }
-        Why::PoolStopped | Why::Retired | Why::ResultOverLimit(_) | Why::Misbehaved(_) => {
-            Outcome::released("the pool stopped")
-        }
+        Why::PoolStopped
+        | Why::Retired
+        | Why::ResultOverLimit(_)
+        | Why::LineOverLimit(_)
+        | Why::Misbehaved(_) => Outcome::released("the pool stopped"),
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Outcome {
         result: Bytes,
         /// Media type of the result; empty if the worker named none.
         content_type: Arc<str>,
-        /// What the execution used, where a process ran for this job alone.
+        /// What the execution used; `None` where no process worked on it.
         usage: Option<Usage>,
     },
     /// The worker failed, died or took too long.
@@ -53,6 +53,8 @@ pub(crate) enum Why {
     PoolStopped,
     /// The result is longer than this many bytes.
     ResultOverLimit(usize),
+    /// A line of a `serve` worker is longer than this many bytes, which no result in bounds needs.
+    LineOverLimit(usize),
     /// The process did not keep to the protocol, in this way.
     Misbehaved(String),
     /// It has served long enough, or is not needed any more.
@@ -92,6 +94,12 @@ impl Outcome {
             Why::ResultOverLimit(bytes_max) => {
                 Outcome::failed(FailureKind::Failed, &over_limit(*bytes_max), process)
             }
+            Why::LineOverLimit(bytes_max) => {
+                let message = format!(
+                    "result over limit: a line of more than {bytes_max} bytes; store it elsewhere and return a reference"
+                );
+                Outcome::failed(FailureKind::Failed, &message, process)
+            }
             Why::Misbehaved(how) => {
                 Outcome::failed(FailureKind::Crashed, &format!("the worker process {how}"), process)
             }
@@ -128,6 +136,11 @@ pub(crate) fn process_end(ended: Ended, stderr: &str) -> Option<Box<ProcessEnd>>
         Ended::SpawnerDied => (None, None, None),
     };
     Some(Box::new(ProcessEnd { exit_code, signal, stderr: stderr.into(), usage }))
+}
+
+/// What was seen of a process that failed a job and lives on.
+pub(crate) fn process_goes_on(stderr: &str, usage: Usage) -> Box<ProcessEnd> {
+    Box::new(ProcessEnd { exit_code: None, signal: None, stderr: stderr.into(), usage: Some(usage) })
 }
 
 /// `text` without what is beyond its first `bytes_max` bytes.

@@ -220,6 +220,18 @@ impl Process {
         }
     }
 
+    /// Takes what is already in the pipe of stderr. What a worker wrote there before it answered is told with the
+    /// answer; a worker that floods it cannot hold us.
+    pub(crate) fn hear_stderr(&mut self) {
+        if let Some(pipe) = &self.stderr {
+            self.stderr_read.reserve(READ_BYTES);
+            match pipe.try_read_buf(&mut self.stderr_read) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => self.take_stderr(read),
+            }
+        }
+    }
+
     fn take_stderr(&mut self, read: io::Result<usize>) {
         if !matches!(read, Ok(1..)) {
             self.stderr = None;

@@ -3,6 +3,7 @@
 
 mod child;
 mod line;
+mod meter;
 
 pub(crate) use crate::pool::serve::line::progress_of;
 

@@ -23,6 +23,11 @@ impl Tail {
         }
     }
 
+    /// Forgets what was kept: another job begins.
+    pub(crate) fn clear(&mut self) {
+        self.kept.clear();
+    }
+
     fn pass_on(&mut self, bytes: &[u8], pid: u32) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             for part in piece.chunks(LINE_BYTES_MAX) {

@@ -42,6 +42,18 @@ pub(crate) fn serve(script: &str) -> Mode {
     Mode::Serve(Command::new(["sh", "-c", script]), Recycle::default())
 }
 
+/// A `serve` worker that does `body` for each job, with `$id` and `$payload` set.
+pub(crate) fn worker(body: &str) -> String {
+    format!(
+        r#"answer() {{ printf '{{"id":"%s",%s}}\n' "$id" "$1"; }}
+        while IFS= read -r line; do
+            id=${{line#*\"id\":\"}}; id=${{id%%\"*}}
+            payload=${{line#*\"payload\":\"}}; payload=${{payload%%\"*}}
+            {body}
+        done"#
+    )
+}
+
 /// One slot, and graces of a fraction of a second.
 pub(crate) fn config(mode: Mode) -> Config {
     Config {

@@ -12,6 +12,8 @@ use crate::pool::Outcome;
 use crate::pool::Report;
 use crate::pool::outcome::Why;
 use crate::pool::outcome::over_limit;
+use crate::pool::outcome::process_goes_on;
+use crate::pool::outcome::usage;
 use crate::pool::process::Force;
 use crate::pool::process::Interest;
 use crate::pool::process::Listen;
@@ -20,8 +22,10 @@ use crate::pool::process::Step;
 use crate::pool::serve::Recycle;
 use crate::pool::serve::line;
 use crate::pool::serve::line::Answer;
+use crate::pool::serve::meter::Meter;
 use crate::pool::slot::Slot;
 use crate::pool::spawner::Ended;
+use crate::pool::spawner::Exit;
 use bytes::Buf;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,6 +47,7 @@ const AHEAD_JOBS_MAX: u64 = 255;
 
 pub(crate) struct Child {
     process: Process,
+    meter: Meter,
     recycle: Recycle,
     /// Given and not answered, the one in work first.
     jobs: VecDeque<Given>,
@@ -80,6 +85,7 @@ enum Taking {
 impl Child {
     pub(crate) fn new(process: Process, recycle: Recycle) -> Child {
         Child {
+            meter: Meter::new(process.pid()),
             process,
             recycle,
             jobs: VecDeque::new(),
@@ -140,10 +146,13 @@ impl Child {
 
     fn give(&mut self, slot: &Slot) {
         for job in slot.backlog.take(self.room()) {
+            let began = slot.now();
+            if self.jobs.is_empty() {
+                self.meter.begin(began);
+            }
             line::write(&job, &mut self.process.outbox);
             self.given += 1;
             let id = job.id.to_string();
-            let began = slot.now();
             let given = Given { job, id, began, cancelled: false, progress: None, progress_due: None };
             self.jobs.push_back(given);
         }
@@ -198,21 +207,21 @@ impl Child {
             let to = from + self.scanned + length;
             self.scanned = 0;
             problem = if to - from > line_bytes_max {
-                Some(long_line(line_bytes_max))
+                Some(Why::LineOverLimit(line_bytes_max))
             } else {
-                self.heed(slot, now, &inbox[from..to]).await.err()
+                self.heed(slot, now, &inbox[from..to]).await.err().map(Why::Misbehaved)
             };
             from = to + 1;
         }
         inbox.advance(from);
         self.scanned = inbox.len();
         if inbox.len() > line_bytes_max {
-            problem = problem.or(Some(long_line(line_bytes_max)));
+            problem = problem.or(Some(Why::LineOverLimit(line_bytes_max)));
         }
-        if let Some(how) = problem {
+        if let Some(why) = problem {
             inbox.clear();
             self.scanned = 0;
-            self.end(slot, Why::Misbehaved(how), Force::AtOnce);
+            self.end(slot, why, Force::AtOnce);
         }
         self.process.inbox = inbox;
         self.retire_if_done(slot);
@@ -233,24 +242,35 @@ impl Child {
                 self.flush_progress(slot, now).await;
             }
             Answer::Failed { message, retry } => {
-                let outcome = Outcome::failed(FailureKind::Failed, &message, None).with_retry(retry);
+                let outcome = self.failed(now, &message).with_retry(retry);
                 self.finish(slot, now, outcome).await;
             }
             Answer::Completed { result, .. } if result.len() > slot.config.result_bytes_max => {
-                let message = over_limit(slot.config.result_bytes_max);
-                self.finish(slot, now, Outcome::failed(FailureKind::Failed, &message, None)).await;
+                let outcome = self.failed(now, &over_limit(slot.config.result_bytes_max));
+                self.finish(slot, now, outcome).await;
             }
             Answer::Completed { result, content_type } => {
-                self.finish(slot, now, Outcome::Completed { result, content_type, usage: None }).await;
+                let usage = Some(self.meter.end(now));
+                self.finish(slot, now, Outcome::Completed { result, content_type, usage }).await;
             }
         }
         Ok(())
+    }
+
+    /// The outcome of a job that failed in a process that goes on.
+    fn failed(&mut self, now: Tick, message: &str) -> Outcome {
+        self.process.hear_stderr();
+        let process = process_goes_on(&self.process.tail.text(), self.meter.end(now));
+        Outcome::failed(FailureKind::Failed, message, Some(process))
     }
 
     /// The job in work has ended; the next one begins.
     async fn finish(&mut self, slot: &Slot, now: Tick, outcome: Outcome) {
         let Some(head) = self.jobs.pop_front() else { return };
         self.finished += 1;
+        // The next failure shows what was written under its own job.
+        self.process.hear_stderr();
+        self.process.tail.clear();
         let took = now.since(head.began);
         self.mean = Some(self.mean.map_or(took, |mean| (mean * 7 + took) / 8));
         slot.end(&head.job, outcome).await;
@@ -339,6 +359,7 @@ impl Child {
             );
         }
         if let Some(head) = self.jobs.pop_front() {
+            let ended = self.charge(ended);
             let outcome = match why {
                 _ if head.cancelled => Outcome::Cancelled,
                 Some(why) => Outcome::stopped(why, ended, &stderr),
@@ -354,10 +375,17 @@ impl Child {
             rest.into_iter().filter(|given| !given.cancelled).map(|given| given.job).collect();
         slot.backlog.put_back(not_begun.into_iter());
     }
-}
 
-fn long_line(bytes_max: usize) -> String {
-    format!("wrote a line of more than {bytes_max} bytes")
+    /// The end of the process with only what its last job used.
+    fn charge(&self, ended: Ended) -> Ended {
+        match ended {
+            Ended::Exit(exit) => {
+                let last = self.meter.last(usage(exit));
+                Ended::Exit(Exit { cpu_ms: last.cpu_ms, rss_kib: last.rss_kib, ..exit })
+            }
+            Ended::SpawnerDied => Ended::SpawnerDied,
+        }
+    }
 }
 
 /// Resident memory of a process in KiB: the second number of statm, in pages.
