@@ -26,6 +26,7 @@ use crate::pool::claims;
 use crate::service::Service;
 use crate::service::Settings;
 use crate::service::home::Home;
+use crate::service::pruner;
 use crate::shutdown::Shutdown;
 use crate::shutdown::Waited;
 use crate::work;
@@ -120,6 +121,7 @@ pub async fn start(config: &Config) -> Result<Running, Error> {
     if let Err(error) = begun {
         return Err(give_up(error, engine, &pools).await);
     }
+    pruner::start(&service);
     let reporter = HealthReporter::new();
     health::tell(&reporter, service.engine().view().health()).await;
     health::follow(reporter.clone(), service.engine().view(), &shutdown);

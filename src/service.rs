@@ -13,6 +13,7 @@ pub mod list;
 mod lookup;
 pub mod named;
 pub mod producers;
+pub mod pruner;
 pub mod queues;
 pub mod shown;
 pub mod submit;

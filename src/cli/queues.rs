@@ -78,7 +78,7 @@ struct Change {
     /// How many dead jobs are kept in it
     #[arg(long, value_name = "JOBS")]
     dead_max: Option<u32>,
-    /// How long finished jobs are kept at most; 0s: as long as the log
+    /// How long jobs are kept that succeeded, were cancelled or expired; 0s: as long as the log
     #[arg(long, value_name = "DURATION", value_parser = words::span)]
     retention: Option<Duration>,
 }

@@ -8,6 +8,7 @@ use crate::engine::workers::WorkerView;
 use crate::job::decide::Refused;
 use crate::job::decide::finish::Finish;
 use crate::job::decide::finish::Holder;
+use crate::job::decide::prune::Finished;
 use crate::job::decide::submit::Accepted;
 use crate::job::decide::submit::Batch;
 use crate::job::decide::submit::Origin;
@@ -166,6 +167,8 @@ pub enum Command {
     Delete(Vec<(JobId, Option<QueueNo>)>, Reply<Vec<Result<Sequence, Error>>>),
     /// Cancel or delete at most `limit` jobs of a queue; answers how many it was.
     Purge(QueueName, Purge, usize, Reply<u64>),
+    /// Forget those of these finished jobs that their queues keep no longer; answers how many it was.
+    Prune(Vec<Finished>, Reply<u64>),
     /// Change some settings of a queue, making the queue if need be. Changes of different settings all survive.
     SetQueue(QueueName, QueueChange, Reply<QueueNo>),
     /// Tell of the waiting jobs of queues, as of now.

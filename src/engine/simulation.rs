@@ -6,6 +6,7 @@ mod checks;
 mod clients;
 mod hands;
 mod life;
+mod pruner;
 mod reference;
 mod world;
 

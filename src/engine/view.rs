@@ -266,6 +266,14 @@ impl View {
         self.read().queues.clone()
     }
 
+    /// The queues that keep finished jobs for a time, and for how long, in milliseconds.
+    #[must_use]
+    pub fn retentions(&self) -> BTreeMap<QueueNo, u64> {
+        let inner = self.read();
+        let queues = inner.queues.iter().zip(0..);
+        queues.filter_map(|(queue, number)| Some((QueueNo(number), queue.settings.retention_ms?))).collect()
+    }
+
     /// The named cursors.
     #[must_use]
     pub fn cursors(&self) -> BTreeMap<Arc<str>, NamedCursor> {

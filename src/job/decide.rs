@@ -4,6 +4,7 @@
 pub mod claim;
 pub mod control;
 pub mod finish;
+pub mod prune;
 pub mod submit;
 
 use crate::job::id::JobId;

@@ -10,6 +10,7 @@ use serde::Serializer;
 use serde::de::Visitor;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of a job or a result. Encoded as one run of bytes, not element by element.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -125,13 +126,21 @@ pub struct QueueSettings {
     pub max_pending: Option<u64>,
     /// How many dead jobs are kept in it; the oldest goes when one more dies. [DEAD-1]
     pub dead_max: u32,
-    /// How long finished jobs are kept at most, in milliseconds; `None`: as long as the log.
+    /// How long finished jobs are kept, in milliseconds; `None`: as long as the log.
     pub retention_ms: Option<u64>,
 }
 
 impl Default for QueueSettings {
     fn default() -> QueueSettings {
         QueueSettings { paused: false, max_pending: None, dead_max: 10_000, retention_ms: None }
+    }
+}
+
+impl QueueSettings {
+    /// Until when a job that ended at `ended` is kept; `None`: as long as the log.
+    #[must_use]
+    pub fn keeps_until(&self, ended: Timestamp) -> Option<Timestamp> {
+        self.retention_ms.map(|retention_ms| ended.after(Duration::from_millis(retention_ms)))
     }
 }
 

@@ -10,6 +10,7 @@ mod limits;
 mod operator;
 mod producers;
 mod quiet;
+mod retention;
 mod run;
 mod run_again;
 mod serve;

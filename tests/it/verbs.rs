@@ -70,7 +70,7 @@ pub(crate) fn submit(server: &Server, arguments: &[&str]) -> String {
 }
 
 /// Works on the next job of a queue as a worker would, and ends it.
-async fn finish(server: &Server, queue: &str, outcome: v1::finish::Outcome) {
+pub(crate) async fn finish(server: &Server, queue: &str, outcome: v1::finish::Outcome) {
     let mut workers = server.workers().await;
     let claimed = workers
         .claim_jobs(v1::ClaimJobsRequest {
@@ -94,11 +94,11 @@ async fn finish(server: &Server, queue: &str, outcome: v1::finish::Outcome) {
     assert_eq!(acks[0].outcome(), v1::FinishOutcome::Accepted);
 }
 
-fn complete(result: &'static str) -> v1::finish::Outcome {
+pub(crate) fn complete(result: &'static str) -> v1::finish::Outcome {
     v1::finish::Outcome::Complete(v1::Complete { result: result.into(), ..v1::Complete::default() })
 }
 
-fn fail(message: &str) -> v1::finish::Outcome {
+pub(crate) fn fail(message: &str) -> v1::finish::Outcome {
     let failure = v1::Failure { message: message.to_owned(), ..v1::Failure::default() };
     v1::finish::Outcome::Fail(v1::Fail { failure: Some(failure), ..v1::Fail::default() })
 }

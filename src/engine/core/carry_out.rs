@@ -13,6 +13,8 @@ use crate::engine::view::Health;
 use crate::engine::workers::WorkerView;
 use crate::job::decide::Refused;
 use crate::job::decide::control;
+use crate::job::decide::prune;
+use crate::job::decide::prune::Finished;
 use crate::job::decide::submit;
 use crate::job::decide::submit::Accepted;
 use crate::job::decide::submit::Batch;
@@ -58,6 +60,10 @@ impl<L: Log> Core<L> {
             }
             Command::Purge(queue, what, limit, reply) => {
                 let outcome = self.purge(&queue, what, limit);
+                self.answer(reply, outcome);
+            }
+            Command::Prune(jobs, reply) => {
+                let outcome = self.prune(jobs);
                 self.answer(reply, outcome);
             }
             Command::SetQueue(name, change, reply) => {
@@ -224,5 +230,20 @@ impl<L: Log> Core<L> {
             purged += 1;
         }
         Ok(purged)
+    }
+
+    /// On a full disk retention waits: a deleted job frees nothing by itself, and what room is left is for what runs. [ACK-2]
+    fn prune(&mut self, jobs: Vec<Finished>) -> Result<u64, Error> {
+        if self.disk_full() || !self.affords(PURGED_BYTES * jobs.len()) {
+            return Err(Error::DiskFull);
+        }
+        let mut pruned = 0;
+        for job in jobs {
+            if let Some(event) = prune::prune(&self.state, job, self.time()) {
+                self.emit(event, None);
+                pruned += 1;
+            }
+        }
+        Ok(pruned)
     }
 }

@@ -72,7 +72,8 @@ impl World {
             10..=12 => self.produce(),
             13..=15 => self.ask_each(),
             16 => self.purge(),
-            17 | 18 => self.set_queue(),
+            17 => self.set_queue(),
+            18 => self.prune(),
             _ => self.move_cursor(),
         }
     }
@@ -199,7 +200,7 @@ impl World {
             paused: dice.one_in(3),
             max_pending: dice.one_in(3).then(|| dice.below(20)),
             dead_max: dice.below(6) as u32,
-            retention_ms: None,
+            retention_ms: dice.one_in(2).then(|| dice.below(20_000)),
         };
         let name = queue(QUEUES[dice.index(3)]);
         self.say_settings(name, settings);

@@ -62,6 +62,8 @@ pub(in crate::engine::simulation) struct Known {
     used: [u16; 4],
     /// When its first generation ended.
     pub(in crate::engine::simulation) ended: Option<Timestamp>,
+    /// When it came to where it is in its life, if that was an end.
+    pub(in crate::engine::simulation) over: Option<Timestamp>,
 }
 
 impl Known {
@@ -82,6 +84,7 @@ impl Known {
             policy: submitted.policy.as_deref().cloned().unwrap_or_default(),
             used: [0; 4],
             ended: None,
+            over: None,
         }
     }
 
@@ -94,9 +97,8 @@ impl Known {
     ) {
         self.last = sequence;
         self.life = self.next(event, sequence, moment);
-        if self.life.is_over() && self.ended.is_none() {
-            self.ended = Some(moment.time);
-        }
+        self.over = self.life.is_over().then_some(moment.time);
+        self.ended = self.ended.or(self.over);
     }
 
     fn next(&mut self, event: &Event, sequence: Sequence, moment: Moment) -> Life {
