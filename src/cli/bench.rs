@@ -7,6 +7,8 @@ mod figures;
 mod latency;
 mod lifecycle;
 mod limit;
+mod pending;
+mod process;
 mod setup;
 mod submit;
 mod tail;
@@ -44,6 +46,9 @@ pub(in crate::cli) struct Arguments {
     /// Updates of the tail bench
     #[arg(long, default_value_t = 1_000_000)]
     updates: u64,
+    /// Jobs of the pending bench
+    #[arg(long, default_value_t = 1_000_000)]
+    pending_jobs: u64,
     /// Bytes of each payload and each result
     #[arg(long, default_value_t = 100)]
     payload: usize,
@@ -74,10 +79,13 @@ enum What {
     Latency,
     /// A million updates from the start of the log
     Tail,
+    /// Jobs that wait: the server's memory, and its restart after a kill -9; not with --server
+    Pending,
 }
 
 impl What {
-    const ALL: [What; 5] = [What::Limit, What::Submit, What::Lifecycle, What::Latency, What::Tail];
+    const ALL: [What; 6] =
+        [What::Limit, What::Submit, What::Lifecycle, What::Latency, What::Tail, What::Pending];
 }
 
 /// Runs the benches that were asked for, all by default.
@@ -88,7 +96,7 @@ pub(in crate::cli) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         for what in What::ALL {
-            if !arguments.only.is_empty() && !arguments.only.contains(&what) {
+            if !is_wanted(what, &arguments) {
                 continue;
             }
             for figures in measure(what, &arguments).await? {
@@ -99,6 +107,13 @@ pub(in crate::cli) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         }
         Ok(Exit::OK)
     })
+}
+
+/// Whether this one was asked for: by name, or because nothing was named and it can be measured.
+fn is_wanted(what: What, arguments: &Arguments) -> bool {
+    // The memory of another's process cannot be read, and it is not ours to kill.
+    let possible = what != What::Pending || arguments.server.is_none();
+    if arguments.only.is_empty() { possible } else { arguments.only.contains(&what) }
 }
 
 /// Each bench has a server of its own, on an empty directory.
@@ -114,6 +129,7 @@ async fn measure(what: What, arguments: &Arguments) -> anyhow::Result<Vec<Figure
         What::Lifecycle => figures.push(lifecycle::measure(&Bench::start(arguments).await?).await?),
         What::Latency => figures.push(latency::measure(&Bench::start(arguments).await?).await?),
         What::Tail => figures.push(tail::measure(&Bench::start(arguments).await?).await?),
+        What::Pending => figures.push(pending::measure(Bench::start(arguments).await?).await?),
     }
     Ok(figures)
 }

@@ -6,6 +6,7 @@ mod harness;
 mod config;
 mod disk;
 mod exit;
+mod figures;
 mod limits;
 mod operator;
 mod producers;

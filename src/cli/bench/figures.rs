@@ -46,6 +46,21 @@ pub(in crate::cli::bench) struct Figures {
     /// Frames that the work tree was behind when the last job was done; the clock ran on until it had caught up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) applier_lag: Option<u64>,
+    /// Memory of the server's process, once a checkpoint that was being made is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) rss_bytes: Option<u64>,
+    /// The most it ever was, that checkpoint included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) rss_peak_bytes: Option<u64>,
+    /// `rss_bytes` less that of the same server without jobs, per job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) rss_bytes_per_job: Option<f64>,
+    /// From the start of the process after a kill -9 to its first answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) restart_ms: Option<f64>,
+    /// Memory of the server's process after that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) restarted_rss_bytes: Option<u64>,
 }
 
 impl Figures {

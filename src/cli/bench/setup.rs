@@ -3,6 +3,9 @@
 use crate::cli::bench::Arguments;
 use crate::cli::bench::disk::Disk;
 use crate::cli::bench::figures::Figures;
+use crate::cli::bench::process::Memory;
+use crate::cli::bench::process::Server;
+use crate::cli::bench::process::cpu;
 use crate::clock::Clock;
 use crate::clock::Tick;
 use crate::grpc::limits::Limits;
@@ -11,13 +14,8 @@ use crate::proto::v1::admin_service_client::AdminServiceClient;
 use anyhow::Context;
 use anyhow::bail;
 use bytes::Bytes;
-use std::io::BufRead;
-use std::io::BufReader;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::transport::Endpoint;
@@ -55,10 +53,10 @@ impl Bench {
         let dir = Temporary::make(&arguments.data, &clock)?;
         let server = match &arguments.server {
             Some(_) => None,
-            None => Some(Server::start(&dir.path)?),
+            None => Some(Server::start(&dir.path.join("data"))?),
         };
         let named = arguments.server.clone();
-        let address = named.or(server.as_ref().map(|server| server.address.clone())).unwrap_or_default();
+        let address = named.or(server.as_ref().map(|server| server.address().to_owned())).unwrap_or_default();
         let mut bench = Bench {
             arguments: arguments.clone(),
             clock,
@@ -78,6 +76,24 @@ impl Bench {
             .initial_connection_window_size(Limits::default().connection_window_bytes)
             .tcp_nodelay(true);
         endpoint.connect().await.with_context(|| format!("no server answers at {}", self.address))
+    }
+
+    /// Memory of the server's process.
+    ///
+    /// # Errors
+    /// Of a server that was running before it is not known.
+    pub(in crate::cli::bench) fn memory(&self) -> anyhow::Result<Memory> {
+        self.server.as_ref().context("the process of a server that was running before is not known")?.memory()
+    }
+
+    /// Kills the server with SIGKILL and starts it again on its directory.
+    pub(in crate::cli::bench) fn restart(&mut self) -> anyhow::Result<()> {
+        let server = self.server.take().context("a server that was running before is not restarted")?;
+        drop(server);
+        let again = Server::start(&self.dir.path.join("data"))?;
+        self.address = again.address().to_owned();
+        self.server = Some(again);
+        Ok(())
     }
 
     /// A file to measure syncs with, beside the server's data.
@@ -101,7 +117,7 @@ impl Bench {
 
     pub(in crate::cli::bench) async fn begin(&self) -> anyhow::Result<Start> {
         let position = self.look().await?.head_position;
-        let server_cpu = self.server.as_ref().map(|server| cpu(server.child.id())).transpose()?;
+        let server_cpu = self.server.as_ref().map(|server| server.cpu()).transpose()?;
         Ok(Start { at: self.clock.now().tick, own_cpu: cpu(std::process::id())?, server_cpu, position })
     }
 
@@ -124,7 +140,7 @@ impl Bench {
         }
         let took = self.clock.now().tick.since(start.at).as_secs_f64();
         let own = cpu(std::process::id())?.saturating_sub(start.own_cpu);
-        let server = self.server.as_ref().map(|server| cpu(server.child.id())).transpose()?;
+        let server = self.server.as_ref().map(|server| server.cpu()).transpose()?;
         let server = server.zip(start.server_cpu).map(|(now, before)| now.saturating_sub(before));
         let per_job = |cpu: Duration| cpu.as_secs_f64() * 1e6 / jobs as f64;
         let frames = (done.head_position - start.position).max(1);
@@ -149,56 +165,6 @@ impl Bench {
             cores: std::thread::available_parallelism().map_or(1, Into::into),
             payload_bytes: self.arguments.payload,
             ..Figures::default()
-        }
-    }
-}
-
-/// CPU time that a process has used, user and system.
-fn cpu(pid: u32) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is the name in parentheses, which may hold spaces.
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    let per_second = rustix::param::clock_ticks_per_second();
-    Ok(Duration::from_secs_f64((ticks(11) + ticks(12)) as f64 / per_second as f64))
-}
-
-/// A server process; it goes with the bench.
-#[derive(Debug)]
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(dir: &Path) -> anyhow::Result<Server> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(dir.join("data"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .args(["--log-filter", "warn"])
-            .spawn()
-            .context("the server to measure cannot be started")?;
-        let mut line = String::new();
-        let stdout = child.stdout.take().context("the server's stdout was piped")?;
-        BufReader::new(stdout).read_line(&mut line)?;
-        match line.trim().strip_prefix("listening on ") {
-            Some(address) => Ok(Server { address: address.to_owned(), child }),
-            None => {
-                child.kill()?;
-                bail!("the server to measure did not start; it said {line:?}");
-            }
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Its directory goes too, so it need not stop cleanly.
-        if self.child.kill().is_ok() {
-            let _ = self.child.wait();
         }
     }
 }

@@ -1,0 +1,97 @@
+//! The process of a server that is measured: this program, started on a directory, and what the kernel says of it.
+
+use anyhow::Context;
+use anyhow::bail;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// CPU time that a process has used, user and system.
+pub(in crate::cli::bench) fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the name in parentheses, which may hold spaces.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_secs_f64((ticks(11) + ticks(12)) as f64 / per_second as f64))
+}
+
+/// Memory of a process.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli::bench) struct Memory {
+    /// Resident bytes.
+    pub(in crate::cli::bench) rss_bytes: u64,
+    /// The most there ever were.
+    pub(in crate::cli::bench) peak_bytes: u64,
+}
+
+impl Memory {
+    fn of(pid: u32) -> anyhow::Result<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let bytes = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = value.and_then(|value| value.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+            kib.map(|kib| kib * 1_024).with_context(|| format!("process {pid} has gone"))
+        };
+        Ok(Memory { rss_bytes: bytes("VmRSS:")?, peak_bytes: bytes("VmHWM:")? })
+    }
+}
+
+/// A server process; it goes with the bench.
+#[derive(Debug)]
+pub(in crate::cli::bench) struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    /// Starts one on the data directory `data` and waits until it says where it listens.
+    pub(in crate::cli::bench) fn start(data: &Path) -> anyhow::Result<Server> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .args(["--log-filter", "warn"])
+            .spawn()
+            .context("the server to measure cannot be started")?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("the server's stdout was piped")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        match line.trim().strip_prefix("listening on ") {
+            Some(address) => Ok(Server { address: address.to_owned(), child }),
+            None => {
+                child.kill()?;
+                bail!("the server to measure did not start; it said {line:?}");
+            }
+        }
+    }
+
+    pub(in crate::cli::bench) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// CPU time that it has used.
+    pub(in crate::cli::bench) fn cpu(&self) -> anyhow::Result<Duration> {
+        cpu(self.child.id())
+    }
+
+    /// Its memory now.
+    pub(in crate::cli::bench) fn memory(&self) -> anyhow::Result<Memory> {
+        Memory::of(self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Its directory goes too, so it need not stop cleanly.
+        if self.child.kill().is_ok() {
+            let _ = self.child.wait();
+        }
+    }
+}

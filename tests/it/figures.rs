@@ -1,0 +1,57 @@
+//! What the service must be capable of, as `gangline bench` measures it. Memory is the same in every build, so its bound is
+//! the figure itself. Speed is not: a build without optimizations, on a machine of unknown speed, is held to shares of
+//! what disk and wire gave in the same run, at about a third of what it reaches; seconds would say nothing.
+
+use crate::harness::gangline;
+use serde_json::Value;
+
+/// The bounds of a million pending jobs of 100 bytes.
+const RSS_BYTES_MAX: f64 = 220.0 * 1024.0 * 1024.0;
+
+/// Runs the benches and gives what they printed: one object each.
+#[allow(clippy::print_stdout, reason = "a failed test shows what was measured")]
+fn bench(arguments: &[&str]) -> Vec<Value> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = gangline(&["bench", "--json"]);
+    let output = command.arg("--data").arg(dir.path()).args(arguments).output().expect("the binary starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    print!("{text}");
+    text.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect()
+}
+
+fn number(figures: &Value, key: &str) -> f64 {
+    figures[key].as_f64().unwrap_or_else(|| panic!("{key} is printed: {figures}"))
+}
+
+/// The whole figure: a million jobs, the memory they take, and a restart after a kill -9 with all of them there. In time a
+/// restart is held to the load before it, which the same build did: it reads what that wrote, and twice as long would be
+/// a regression in any build. [MEM-1]
+#[test]
+fn a_million_pending_jobs_fit_in_220_mib_and_a_restart_takes_less_than_their_load() {
+    let figures = bench(&["--only", "pending"]).remove(0);
+    assert_eq!(number(&figures, "jobs"), 1_000_000.0);
+    assert!(number(&figures, "rss_bytes") <= RSS_BYTES_MAX, "{figures}");
+    assert!(number(&figures, "restarted_rss_bytes") <= RSS_BYTES_MAX, "{figures}");
+    let load_ms = 1_000.0 * number(&figures, "jobs") / number(&figures, "jobs_per_s");
+    assert!(number(&figures, "restart_ms") <= load_ms, "{figures}");
+}
+
+#[test]
+fn submit_lifecycle_and_latency_keep_their_shares_of_what_disk_and_wire_give() {
+    let wanted = ["--only", "limit", "--only", "submit", "--only", "lifecycle", "--only", "latency"];
+    let sizes = ["--jobs", "40000", "--latency-jobs", "300"];
+    let all = bench(&[wanted.as_slice(), sizes.as_slice()].concat());
+    let of = |name: &str| all.iter().filter(|figures| figures["bench"] == name).collect::<Vec<_>>();
+    // A plain file's jobs with a sync each thousand; with a fast disk it says nothing about processors, so it is capped.
+    let limit = number(of("limit")[0], "jobs_per_s").min(250_000.0);
+    for submit in of("submit") {
+        assert!(number(submit, "jobs_per_s") >= 0.1 * limit, "{submit}, limit {limit}");
+    }
+    let lifecycle = of("lifecycle")[0];
+    assert!(number(lifecycle, "jobs_per_s") >= 0.03 * limit, "{lifecycle}, limit {limit}");
+    // Two syncs, two ways over the wire, and the programs in between: without optimizations they take most of it.
+    let latency = of("latency")[0];
+    let allowed = 5.0 * number(latency, "sync_p50_ms") + 5.0 * number(latency, "echo_p50_ms") + 1.5;
+    assert!(number(latency, "p50_ms") <= allowed, "{latency}, allowed {allowed}");
+}
