@@ -63,7 +63,8 @@ pub fn routes<H: Health>(
     routes.add_service(QueueServiceServer::new(Queues::new(service.clone())).limited(limits));
     routes.add_service(DoSomethingServiceServer::new(Seed::new(service.clone(), sizes)).limited(limits));
     routes.add_service(AdminServiceServer::new(Admin::new(service.clone())).limited(limits));
-    routes.add_service(WorkerServiceServer::new(Workers::new(service.clone(), sizes)).limited(limits));
+    routes
+        .add_service(WorkerServiceServer::new(Workers::new(service.clone(), sizes, limits)).limited(limits));
     match reflects {
         Reflects::Yes => {
             let descriptors = || {

@@ -2,9 +2,11 @@
 
 mod claim;
 mod hello;
+mod portion;
 mod stream;
 
 use crate::grpc::convert::Sizes;
+use crate::grpc::limits::Limits;
 use crate::grpc::workers::stream::WorkStream;
 use crate::proto::v1;
 use crate::proto::v1::worker_service_server::WorkerService;
@@ -19,13 +21,15 @@ use tonic::Streaming;
 pub struct Workers {
     service: Service,
     sizes: Sizes,
+    /// The leases of one message; the rest of it has room for everything else.
+    leases_bytes_max: usize,
 }
 
 impl Workers {
-    /// The face of `service`, which takes results of these sizes.
+    /// The face of `service`, which takes results of these sizes and keeps its messages below these limits.
     #[must_use]
-    pub fn new(service: Service, sizes: Sizes) -> Workers {
-        Workers { service, sizes }
+    pub fn new(service: Service, sizes: Sizes, limits: &Limits) -> Workers {
+        Workers { service, sizes, leases_bytes_max: limits.response_bytes_max / 2 }
     }
 }
 
@@ -37,7 +41,7 @@ impl WorkerService for Workers {
         &self,
         request: Request<Streaming<v1::WorkRequest>>,
     ) -> Result<Response<WorkStream>, Status> {
-        let stream = stream::open(self.service.clone(), self.sizes, request.into_inner());
+        let stream = stream::open(self.clone(), request.into_inner());
         Ok(Response::new(stream))
     }
 
@@ -45,7 +49,7 @@ impl WorkerService for Workers {
         &self,
         request: Request<v1::ClaimJobsRequest>,
     ) -> Result<Response<v1::ClaimJobsResponse>, Status> {
-        Ok(Response::new(claim::claim(&self.service, request.into_inner()).await?))
+        Ok(Response::new(claim::claim(self, request.into_inner()).await?))
     }
 
     async fn finish_jobs(

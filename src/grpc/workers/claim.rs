@@ -19,8 +19,10 @@ use crate::grpc::convert::lease::to_period;
 use crate::grpc::convert::names;
 use crate::grpc::convert::time;
 use crate::grpc::status::Refusal;
+use crate::grpc::workers::Workers;
 use crate::grpc::workers::hello::worker_name;
 use crate::grpc::workers::hello::worker_queues;
+use crate::grpc::workers::portion::portion;
 use crate::job::id::LeaseToken;
 use crate::proto::v1;
 use crate::service;
@@ -38,10 +40,12 @@ const FINISHES_MAX: usize = 10_000;
 
 /// Claims jobs, waiting for the first one as long as the caller likes.
 pub(in crate::grpc::workers) async fn claim(
-    service: &Service,
+    workers: &Workers,
     request: v1::ClaimJobsRequest,
 ) -> Result<v1::ClaimJobsResponse, Status> {
+    let service = &workers.service;
     let (hello, wait) = from_claim(&request)?;
+    let name = hello.name.clone();
     let (teller, mut hearing, _) = service.attach_worker(hello).await.map_err(Refusal::from)?;
     let mut grants = first_grants(service, &mut hearing, wait).await;
     // What was given between the time-out and this answer is still the worker's.
@@ -51,10 +55,30 @@ pub(in crate::grpc::workers) async fn claim(
     }
     teller.close(Bye::CallEnded).await;
     let leases = service.leases(grants).await.map_err(Refusal::from)?;
+    let mut leases = leases.iter().map(from_lease).collect();
+    let answered = portion(&mut leases, workers.leases_bytes_max);
+    if !leases.is_empty() {
+        let finishes = leases.iter().filter_map(|lease| hand_back(lease, &workers.sizes)).collect();
+        let message = WorkerMessage { finishes, ..WorkerMessage::default() };
+        service.finish_for(name, message).await.map_err(Refusal::from)?;
+    }
     Ok(v1::ClaimJobsResponse {
-        leases: leases.iter().map(from_lease).collect(),
+        leases: answered,
         lease_period: Some(to_period(service.settings().lease_period)),
     })
+}
+
+/// Releases a lease whose payload has no room in the answer: the worker never hears of it.
+fn hand_back(lease: &v1::Lease, sizes: &Sizes) -> Option<FinishRequest> {
+    let reason = "it had no room in the answer to its claim".to_owned();
+    let release = v1::Release { reason, ..v1::Release::default() };
+    let finish = v1::Finish {
+        job_id: lease.job_id.clone(),
+        token: lease.token,
+        handle: lease.handle,
+        outcome: Some(v1::finish::Outcome::Release(release)),
+    };
+    from_finish(finish, sizes).ok().map(|(holder, finish)| FinishRequest { holder, finish })
 }
 
 async fn first_grants(service: &Service, hearing: &mut Hearing, wait: Duration) -> Vec<Grant> {

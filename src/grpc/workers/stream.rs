@@ -14,8 +14,10 @@ use crate::grpc::convert::finish::to_ack;
 use crate::grpc::convert::lease::to_period;
 use crate::grpc::status::Reason;
 use crate::grpc::status::Refusal;
+use crate::grpc::workers::Workers;
 use crate::grpc::workers::claim::from_lease;
 use crate::grpc::workers::hello::from_hello;
+use crate::grpc::workers::portion::portion;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::proto::v1;
@@ -23,6 +25,7 @@ use crate::service;
 use crate::service::Service;
 use crate::service::workers::Hearing;
 use crate::service::workers::Teller;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -48,15 +51,11 @@ const UNTAKEN_ACKS_MAX: usize = 20_000;
 const OUTPUTS_MAX: usize = 16;
 
 /// Opens the stream: headers go out at once, then the welcome, then leases, acks and cancels.
-pub(in crate::grpc::workers) fn open(
-    service: Service,
-    sizes: Sizes,
-    requests: Streaming<v1::WorkRequest>,
-) -> WorkStream {
+pub(in crate::grpc::workers) fn open(workers: Workers, requests: Streaming<v1::WorkRequest>) -> WorkStream {
     let (responses, stream) = mpsc::channel(1);
-    let task = service.clone();
-    service.shutdown().spawn(async move {
-        if let Err(status) = serve(task, sizes, requests, &responses).await {
+    let shutdown = workers.service.shutdown().clone();
+    shutdown.spawn(async move {
+        if let Err(status) = serve(workers, requests, &responses).await {
             // A worker that has hung up does not hear why.
             let _ = responses.send(Err(status)).await;
         }
@@ -67,11 +66,11 @@ pub(in crate::grpc::workers) fn open(
 type Responses = mpsc::Sender<Result<v1::WorkResponse, Status>>;
 
 async fn serve(
-    service: Service,
-    sizes: Sizes,
+    workers: Workers,
     mut requests: Streaming<v1::WorkRequest>,
     responses: &Responses,
 ) -> Result<(), Status> {
+    let Workers { service, sizes, leases_bytes_max } = workers;
     let first = tokio::time::timeout(HELLO_WITHIN, requests.message()).await;
     let first = first.map_err(|_late| Refusal::new(Reason::InvalidField, "no hello came in time"))??;
     let Some(first) = first else { return Ok(()) };
@@ -84,19 +83,24 @@ async fn serve(
     let (teller, hearing, welcome) = service.attach_worker(hello).await.map_err(Refusal::from)?;
     let (invalid, invalid_acks) = mpsc::unbounded_channel();
     let untaken = Arc::new(Semaphore::new(UNTAKEN_ACKS_MAX));
-    let telling =
-        Telling { service: service.clone(), responses: responses.clone(), untaken: Arc::clone(&untaken) };
+    let telling = Telling {
+        service: service.clone(),
+        leases_bytes_max,
+        responses: responses.clone(),
+        untaken: Arc::clone(&untaken),
+    };
     let greeting = greet(&service, &welcome);
-    let mut reading = Reading { teller, sizes, invalid, untaken };
+    let mut reading = Reading { teller, sizes, invalid, untaken, bye: Bye::Unsaid };
     let first = v1::WorkRequest { hello: None, free_slots: 0, ..first };
     let read = async {
         let ended = match reading.take(vec![first]).await {
-            Ok(Went::On) => reading.read(&mut requests).await,
-            other => other,
+            Ok(()) => reading.read(&mut requests).await,
+            Err(status) => Err(status),
         };
-        let bye = if matches!(ended, Ok(Went::Bye)) { Bye::Said } else { Bye::Unsaid };
+        // A link that breaks after the good-bye may still be mended: its worker is not done.
+        let bye = if ended.is_ok() { reading.bye } else { Bye::Unsaid };
         reading.teller.close(bye).await;
-        ended.map(|_went| ())
+        ended
     };
     let hear = telling.run(hearing, invalid_acks, greeting);
     // Both at once on one task: a read that waits for the engine does not keep leases from the worker.
@@ -131,22 +135,18 @@ fn greet(service: &Service, welcome: &Welcome) -> v1::WorkResponse {
     }
 }
 
-/// Whether the worker goes on.
-enum Went {
-    On,
-    Bye,
-    Away,
-}
-
 struct Reading {
     teller: Teller,
     sizes: Sizes,
     invalid: mpsc::UnboundedSender<v1::FinishAck>,
     untaken: Arc<Semaphore>,
+    /// Whether the worker has said that it stops.
+    bye: Bye,
 }
 
 impl Reading {
-    async fn read(&mut self, requests: &mut Streaming<v1::WorkRequest>) -> Result<Went, Status> {
+    /// Reads until the worker closes its side of the stream.
+    async fn read(&mut self, requests: &mut Streaming<v1::WorkRequest>) -> Result<(), Status> {
         while let Some(first) = requests.next().await {
             let mut messages = vec![first?];
             while messages.len() < MESSAGES_MAX
@@ -154,17 +154,15 @@ impl Reading {
             {
                 messages.push(next?);
             }
-            if let Went::Bye = self.take(messages).await? {
-                return Ok(Went::Bye);
-            }
+            self.take(messages).await?;
         }
-        Ok(Went::Away)
+        Ok(())
     }
 
     /// Turns what is there into one message to the engine.
-    async fn take(&mut self, requests: Vec<v1::WorkRequest>) -> Result<Went, Status> {
+    async fn take(&mut self, requests: Vec<v1::WorkRequest>) -> Result<(), Status> {
         let mut message = WorkerMessage::default();
-        let mut went = Went::On;
+        let before = self.bye;
         for request in requests {
             if request.hello.is_some() {
                 let text = "hello: belongs into the first message of the stream only";
@@ -178,12 +176,18 @@ impl Reading {
                 message.progress.push(from_progress_report(report)?);
             }
             if request.bye.is_some() {
-                message.free = 0;
-                went = Went::Bye;
+                self.bye = Bye::Said;
             }
         }
+        if self.bye == Bye::Said {
+            message.free = 0;
+        }
         self.teller.tell(message).await.map_err(Refusal::from)?;
-        Ok(went)
+        if self.bye != before {
+            // What it holds it may still finish, until it closes the stream.
+            self.teller.stop_leases().await.map_err(Refusal::from)?;
+        }
+        Ok(())
     }
 
     async fn take_finish(&mut self, finish: v1::Finish, message: &mut WorkerMessage) {
@@ -203,6 +207,7 @@ impl Reading {
 
 struct Telling {
     service: Service,
+    leases_bytes_max: usize,
     responses: Responses,
     untaken: Arc<Semaphore>,
 }
@@ -230,8 +235,13 @@ impl Telling {
                 () = stop.cancelled() => return Err(Refusal::from(service::Error::ShuttingDown).into()),
             }
             let superseded = outputs.iter().any(|output| output.superseded);
-            fill(&self.service, &mut outputs, &mut response).await?;
+            let mut leases = fill(&self.service, &mut outputs, &mut response).await?;
+            response.leases = portion(&mut leases, self.leases_bytes_max);
             self.send(response).await?;
+            while !leases.is_empty() {
+                let leases = portion(&mut leases, self.leases_bytes_max);
+                self.send(v1::WorkResponse { leases, ..v1::WorkResponse::default() }).await?;
+            }
             if superseded {
                 let text = "a newer stream of this worker took its place";
                 return Err(Refusal::new(Reason::WorkerReplaced, text).into());
@@ -260,11 +270,12 @@ fn over(service: &Service) -> Status {
     Refusal::from(error).into()
 }
 
+/// Puts acks and cancels into the response; the leases are to follow.
 async fn fill(
     service: &Service,
     outputs: &mut Vec<Output>,
     response: &mut v1::WorkResponse,
-) -> Result<(), Status> {
+) -> Result<VecDeque<v1::Lease>, Status> {
     let mut grants = Vec::new();
     for output in outputs.drain(..) {
         grants.extend(output.grants);
@@ -276,8 +287,7 @@ async fn fill(
         }));
     }
     let leases = service.leases(grants).await.map_err(Refusal::from)?;
-    response.leases.extend(leases.iter().map(from_lease));
-    Ok(())
+    Ok(leases.iter().map(from_lease).collect())
 }
 
 fn from_ack(ack: Ack) -> v1::FinishAck {
