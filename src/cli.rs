@@ -16,6 +16,7 @@ mod lines;
 mod ls;
 mod memory;
 mod output;
+mod pool;
 mod queues;
 mod remote;
 mod retry;
@@ -23,10 +24,12 @@ mod run;
 mod serve;
 mod setting;
 mod show;
+mod signals;
 mod submit;
 mod tail;
 mod telling;
 mod words;
+mod work;
 mod workers;
 
 use crate::cli::exit::Exit;
@@ -47,6 +50,7 @@ Examples:
   seq 1000000000000 1000000000200 | gangline run -- factor
   gangline serve --data /var/lib/gangline
   gangline serve --listen 127.0.0.1:0      # prints the address it picked
+  gangline work --queue thumbnails --each -- convert - -resize 200x jpg:-
   gangline config show --origin";
 
 /// What to do.
@@ -56,6 +60,8 @@ enum Command {
     Run(run::Arguments),
     /// Run the service on a data directory
     Serve(serve::Arguments),
+    /// Work on jobs of a server, from any machine
+    Work(work::Arguments),
     /// Submit a job, or one for each line of the input
     Submit(submit::Arguments),
     /// Follow the update log, from any place in it
@@ -89,6 +95,7 @@ impl Command {
         match self {
             Command::Run(arguments) => run::run(arguments),
             Command::Serve(arguments) => serve::run(arguments),
+            Command::Work(arguments) => work::run(arguments),
             Command::Submit(arguments) => submit::run(arguments),
             Command::Tail(arguments) => tail::run(arguments),
             Command::Get(arguments) => get::run(arguments),

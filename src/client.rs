@@ -12,6 +12,7 @@ mod queues;
 mod server;
 mod submitter;
 mod updates;
+mod worker;
 
 pub use crate::client::error::Error;
 pub use crate::client::jobs::Listing;
@@ -24,6 +25,8 @@ pub use crate::client::submitter::Accepted;
 pub use crate::client::submitter::Submitter;
 pub use crate::client::updates::Batch;
 pub use crate::client::updates::Updates;
+pub use crate::client::worker::Heard;
+pub use crate::client::worker::Worker;
 
 use crate::client::patience::Patience;
 use crate::engine::chance::Chance;
@@ -47,9 +50,6 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// The largest answer that is read: more than a server sends.
 const RESPONSE_BYTES_MAX: usize = 16 << 20;
-/// A silent connection is asked for a sign of life this often, and closed when there is none. [LEASE-2]
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest text of a status: it stands in a header, and its details in another.
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
@@ -62,11 +62,17 @@ pub struct Options {
     pub patience: Duration,
     /// The same while the server has never answered this client; 30 s. Zero tells at once that nobody is there.
     pub first_patience: Duration,
+    /// A link on which nothing moves is given up after this time, within which it is asked for a sign of life; 30 s. [LEASE-2]
+    pub silence: Duration,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { patience: Duration::from_secs(30), first_patience: Duration::from_secs(30) }
+        Options {
+            patience: Duration::from_secs(30),
+            first_patience: Duration::from_secs(30),
+            silence: Duration::from_secs(30),
+        }
     }
 }
 
@@ -88,7 +94,7 @@ impl Client {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn connect(address: &str, options: Options) -> Result<Client, Error> {
-        let channel = endpoint(address)?.connect_lazy();
+        let channel = endpoint(address, options.silence)?.connect_lazy();
         Ok(Client { channel, address: address.into(), options, reached: Arc::new(AtomicBool::new(false)) })
     }
 
@@ -97,7 +103,7 @@ impl Client {
     /// # Errors
     /// [`Error::Address`].
     pub fn check_address(address: &str) -> Result<(), Error> {
-        endpoint(address).map(drop)
+        endpoint(address, Options::default().silence).map(drop)
     }
 
     /// The server's address as it was given.
@@ -150,7 +156,7 @@ impl Client {
     }
 }
 
-fn endpoint(address: &str) -> Result<Endpoint, Error> {
+fn endpoint(address: &str, silence: Duration) -> Result<Endpoint, Error> {
     let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let wrong = |source| Error::Address { address: address.to_owned(), source };
     let endpoint = Endpoint::from_shared(uri).map_err(|error| wrong(Some(error)))?;
@@ -161,8 +167,8 @@ fn endpoint(address: &str) -> Result<Endpoint, Error> {
     Ok(endpoint
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .http2_keep_alive_interval(silence / 2)
+        .keep_alive_timeout(silence / 2)
         .keep_alive_while_idle(true)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .connect_timeout(CONNECT_TIMEOUT))

@@ -9,6 +9,8 @@ pub mod claims;
 pub mod command;
 pub mod handler;
 pub mod limits;
+pub mod local;
+pub mod remote;
 pub mod spawner;
 
 mod ahead;
@@ -19,6 +21,7 @@ mod outcome;
 mod process;
 mod serve;
 mod slot;
+mod source;
 mod tail;
 
 pub use crate::pool::command::Command;
@@ -186,7 +189,8 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Pool {
     backlog: Arc<Backlog>,
-    reports: mpsc::Sender<Report>,
+    /// Kept so that the reports end with the pool and not with its slots.
+    _reports: mpsc::Sender<Report>,
     cancels: Vec<mpsc::Sender<AttemptId>>,
 }
 
@@ -231,7 +235,7 @@ impl Pool {
                 Work::Handler(handler) => shutdown.spawn(handler::run(slot, handler)),
             };
         }
-        Ok((Pool { backlog, reports, cancels }, told))
+        Ok((Pool { backlog, _reports: reports, cancels }, told))
     }
 
     /// Gives the pool jobs to work on, in order. Returns those it has no room for: beyond
@@ -256,17 +260,16 @@ impl Pool {
         self.backlog.take_back()
     }
 
-    /// Stops one execution: SIGTERM, the grace, SIGKILL. It ends as [`Outcome::Cancelled`], unless it ends by
-    /// itself first; a job the pool does not have is no error.
-    pub async fn cancel(&self, attempt: AttemptId) {
-        if self.backlog.remove(attempt) {
-            if self.reports.send(Report::Ended(attempt, Outcome::Cancelled)).await.is_err() {
-                tracing::debug!(job_id = %attempt.id, "nobody listens to the pool any more");
-            }
-            return;
-        }
+    /// Takes one job back that no slot has begun; says whether it was there. There will be no report about it.
+    pub fn withdraw(&self, attempt: AttemptId) -> bool {
+        self.backlog.remove(attempt)
+    }
+
+    /// Stops one execution that a slot has begun: SIGTERM, the grace, SIGKILL. It ends as [`Outcome::Cancelled`], unless it
+    /// ends by itself first; a job the pool does not have is no error. The reports must be read meanwhile.
+    pub async fn stop(&self, attempt: AttemptId) {
         for slot in &self.cancels {
-            // A slot whose task has ended has no job to cancel.
+            // A slot whose task has ended has no job to stop.
             slot.send(attempt).await.ok();
         }
     }

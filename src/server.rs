@@ -22,7 +22,7 @@ use crate::log::directory::Directory;
 use crate::log::directory::Recovered;
 use crate::pool;
 use crate::pool::Spawner;
-use crate::pool::claims;
+use crate::pool::local;
 use crate::service::Service;
 use crate::service::Settings;
 use crate::service::home::Home;
@@ -208,7 +208,7 @@ fn start_pools(config: &Config, service: &Service, clock: &Clock) -> Result<(), 
     };
     let spawner = Spawner::start(service.shutdown()).map_err(failed(&config.pools[0].name))?;
     for spec in &config.pools {
-        claims::start(service, spec.clone(), &spawner, clock).map_err(failed(&spec.name))?;
+        local::start(service, spec.clone(), &spawner, clock).map_err(failed(&spec.name))?;
     }
     Ok(())
 }

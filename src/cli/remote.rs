@@ -13,11 +13,25 @@ pub(crate) const IDS_MAX: usize = 10_000;
 
 /// Which server.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Remote {
+pub(crate) struct Address {
     /// The server's address
     #[arg(long, value_name = "ADDRESS", env = "GANGLINE_SERVER", default_value = "127.0.0.1:4264")]
     #[arg(value_parser = address)]
     server: String,
+}
+
+impl Address {
+    /// Host and port, as they were given.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.server
+    }
+}
+
+/// Which server, for a command that asks it and ends.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Remote {
+    #[command(flatten)]
+    address: Address,
 }
 
 fn address(text: &str) -> Result<String, String> {
@@ -50,12 +64,13 @@ impl Remote {
             Outage::Brief => Options::default().patience,
             Outage::Any => Duration::MAX,
         };
-        let options = Options { patience, first_patience: Duration::ZERO };
+        let options = Options { patience, first_patience: Duration::ZERO, ..Options::default() };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start the runtime of the client")?;
-        let exit = runtime.block_on(async { command(Client::connect(&self.server, options)?).await });
+        let exit =
+            runtime.block_on(async { command(Client::connect(self.address.as_str(), options)?).await });
         // A thread that waits for more input does not hold the process up.
         runtime.shutdown_background();
         exit

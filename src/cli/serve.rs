@@ -7,15 +7,13 @@ use crate::cli::exit::Exit;
 use crate::cli::memory;
 use crate::cli::output;
 use crate::cli::setting::Flags;
+use crate::cli::signals::Signals;
 use crate::cli::telling;
 use crate::config::Config;
 use crate::server;
 use crate::server::Running;
 use anyhow::Context;
 use std::time::Duration;
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 
 /// After the log failed: how long answers and health checks have to reach those who wait.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -74,29 +72,6 @@ async fn stop(running: Running, mut signals: Signals) -> anyhow::Result<Exit> {
         () = signals.next() => {
             tracing::warn!("a second signal: stopping at once; the next start recovers");
             Ok(Exit::INTERRUPTED)
-        }
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// The next of them.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Values of arguments that several commands take, parsed before anything is opened.
 
 use crate::clock::Timestamp;
+use crate::engine::workers::LOCAL_PREFIX;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -34,6 +35,15 @@ impl FromStr for Label {
 /// A duration such as `90s` or `1h 30m`.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s, 1h 30m or 250ms"))
+}
+
+/// The name of a worker: 1 to 128 bytes, not beginning as those of a server's own pools do.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=128 if !text.starts_with(LOCAL_PREFIX) => Ok(text.to_owned()),
+        1..=128 => Err(format!("{LOCAL_PREFIX} begins the names of a server's own pools")),
+        _ => Err("give 1 to 128 bytes".to_owned()),
+    }
 }
 
 /// A point of time in RFC 3339, such as `2027-01-31T08:00:00Z`.

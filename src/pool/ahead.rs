@@ -9,6 +9,9 @@ const BY_PACE: [(Duration, u32); 3] =
 /// Leases ahead of a process whose pace is not known yet.
 const AT_FIRST: u32 = 1;
 
+/// The most leases a pool holds, whatever its size: a pool has room for so many waiting jobs, and one hello for twice as many.
+const LEASES_MAX: u32 = 4_000;
+
 /// The pace of a pool, and what follows from it.
 #[derive(Debug)]
 pub(in crate::pool) struct Ahead {
@@ -26,7 +29,7 @@ impl Ahead {
 
     /// How many leases the pool holds at best.
     pub(in crate::pool) fn target(&self) -> u32 {
-        self.processes.saturating_mul(1 + self.ahead)
+        self.processes.saturating_mul(1 + self.ahead).min(LEASES_MAX)
     }
 
     /// One job ended.

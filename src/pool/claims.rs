@@ -1,21 +1,19 @@
-//! The claim loop of the server's own pools: leases in, assignments to the processes, reports back as finishes. One
-//! message to the engine for all that is there.
+//! The claim loop: leases in, assignments to the processes, reports back as finishes. One message to the source for all
+//! that is there. The same loop for the server's own pools and for those on other machines: where leases come from is
+//! `source.rs`.
 
 use crate::clock::Clock;
 use crate::clock::Tick;
-use crate::engine::command;
-use crate::engine::command::Bye;
 use crate::engine::command::FinishRequest;
 use crate::engine::command::WorkerMessage;
-use crate::engine::workers::LOCAL_PREFIX;
-use crate::engine::workers::Liveness;
-use crate::engine::workers::Output;
-use crate::engine::workers::Unnamed;
 use crate::job::decide::finish::Finish;
 use crate::job::decide::finish::Holder;
+use crate::job::event::Failure;
+use crate::job::event::FailureKind;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::job::id::QueueName;
+use crate::job::retry::Retryable;
 use crate::job::spec::Payload;
 use crate::pool::Assignment;
 use crate::pool::AttemptId;
@@ -26,24 +24,27 @@ use crate::pool::Pool;
 use crate::pool::Report;
 use crate::pool::Spawner;
 use crate::pool::ahead::Ahead;
-use crate::service::Service;
-use crate::service::workers::Hearing;
-use crate::service::workers::Hello;
-use crate::service::workers::Lease;
-use crate::service::workers::Teller;
+use crate::pool::outcome::keep_start;
+use crate::pool::slot::wait_until;
+use crate::pool::source::Answer;
+use crate::pool::source::Heard;
+use crate::pool::source::News;
+use crate::pool::source::Source;
+use crate::shutdown::Shutdown;
 use std::collections::HashMap;
+use std::collections::HashSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Reports that are turned into finishes together when they are there.
 const REPORTS_MAX: usize = 256;
-/// Outputs of the engine that are dealt with together.
-const OUTPUTS_MAX: usize = 16;
 /// How often the loop looks whether it holds more than it can begin.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What a pool of the server works on.
+/// What a pool works on, and how.
 #[derive(Clone, Debug)]
 pub struct PoolSpec {
     /// Its name, for people.
@@ -54,144 +55,189 @@ pub struct PoolSpec {
     pub config: Config,
 }
 
-/// Starts a pool of this server and its claim loop. It ends with the shutdown: jobs that run get their grace, the rest
-/// is released without using a budget.
-///
-/// # Errors
-/// A command that does not exist, and the like: see [`Pool::start`].
-pub fn start(service: &Service, spec: PoolSpec, spawner: &Spawner, clock: &Clock) -> Result<(), Error> {
-    let processes = spec.config.processes.get();
-    let shutdown = service.shutdown().clone();
-    let (pool, reports) = Pool::start(spec.config, spawner, clock, &shutdown)?;
-    let claims = Claims {
-        service: service.clone(),
-        name: format!("{LOCAL_PREFIX}{}", spec.name).into(),
-        queues: spec.queues,
-        pool,
-        clock: clock.clone(),
-        ahead: Ahead::new(processes),
-        running: HashMap::new(),
-        credit: 0,
-        unacked: HashMap::new(),
-        untold: Vec::new(),
-        oldest_wait: None,
-    };
-    shutdown.spawn(claims.run(reports));
-    Ok(())
+/// What a pool that has ended could not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Finishes that nobody has answered: if their leases are gone, the jobs are executed again.
+    pub finishes: usize,
 }
 
 #[derive(Debug)]
-struct Claims {
-    service: Service,
-    name: Arc<str>,
-    queues: Vec<QueueName>,
+pub(in crate::pool) struct Claims {
     pool: Pool,
     clock: Clock,
     ahead: Ahead,
+    /// Takes no more leases and lets running jobs finish.
+    stop: CancellationToken,
+    /// Ends at once, whatever runs.
+    now: CancellationToken,
+    /// How long running jobs may go on, and their results be told, once it stops.
+    grace: Duration,
+    session: Session,
     /// Leases that the pool works on or is about to.
     running: HashMap<AttemptId, Holder>,
-    /// Leases the engine may still send.
+    /// Leases that may still be sent.
     credit: u32,
     /// Finishes that were told and not yet answered.
     unacked: HashMap<LeaseToken, FinishRequest>,
     /// Finishes that found the disk full: they are told again. [ACK-2]
     untold: Vec<FinishRequest>,
+    /// Executions that are to be stopped.
+    to_stop: VecDeque<AttemptId>,
     /// Since when some job waits for a slot of the pool.
     oldest_wait: Option<Tick>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    Open,
+    /// Between two: finishes are kept, no lease is asked for.
+    Away,
+}
+
 impl Claims {
-    async fn run(mut self, mut reports: mpsc::Receiver<Report>) {
-        let free = self.ahead.target();
-        let hello = Hello {
-            name: self.name.clone(),
-            description: "".into(),
-            queues: self.queues.clone(),
-            free,
-            held: Vec::new(),
-            liveness: Liveness::Local,
-            unnamed: Unnamed::Lost,
+    /// Starts the pool; [`Claims::run`] feeds it.
+    pub(in crate::pool) fn start(
+        config: Config,
+        spawner: &Spawner,
+        clock: &Clock,
+        shutdown: &Shutdown,
+        now: CancellationToken,
+    ) -> Result<(Claims, mpsc::Receiver<Report>), Error> {
+        let processes = config.processes.get();
+        let grace = config.stop_grace + config.kill_grace;
+        let (pool, reports) = Pool::start(config, spawner, clock, shutdown)?;
+        let claims = Claims {
+            pool,
+            clock: clock.clone(),
+            ahead: Ahead::new(processes),
+            stop: shutdown.token().clone(),
+            now,
+            grace,
+            session: Session::Open,
+            running: HashMap::new(),
+            credit: 0,
+            unacked: HashMap::new(),
+            untold: Vec::new(),
+            to_stop: VecDeque::new(),
+            oldest_wait: None,
         };
-        let Ok((teller, hearing, _)) = self.service.attach_worker(hello).await else { return };
-        self.credit = free;
-        if self.serve(&teller, hearing, &mut reports).await {
-            teller.close(Bye::Said).await;
-        }
+        Ok((claims, reports))
     }
 
-    /// Says whether the engine is still there to hear a good-bye.
-    async fn serve(
-        &mut self,
-        teller: &Teller,
-        mut hearing: Hearing,
-        reports: &mut mpsc::Receiver<Report>,
-    ) -> bool {
-        let stop = self.service.shutdown().token().clone();
+    /// Works until the stop, and then until everything is told or the grace is over.
+    pub(in crate::pool) async fn run<S: Source>(
+        mut self,
+        mut source: S,
+        mut reports: mpsc::Receiver<Report>,
+    ) -> Result<Left, S::Error> {
+        let (stop, now) = (self.stop.clone(), self.now.clone());
         let mut look = tokio::time::interval(LOOK_EVERY);
-        let (mut outputs, mut told) = (Vec::with_capacity(OUTPUTS_MAX), Vec::with_capacity(REPORTS_MAX));
-        while !(stop.is_cancelled() && self.running.is_empty()) {
+        let mut told = Vec::with_capacity(REPORTS_MAX);
+        let mut give_up = None;
+        while give_up.is_none() || !self.is_settled() {
             let mut message = WorkerMessage::default();
             tokio::select! {
-                count = hearing.recv_many(&mut outputs, OUTPUTS_MAX) => {
-                    if count == 0 {
-                        return false;
+                heard = source.hear() => match heard? {
+                    Heard::News(news) => self.take(news, &mut message),
+                    Heard::Away => {
+                        self.session = Session::Away;
+                        source.come_back(self.held());
                     }
-                    self.take(&mut outputs, &mut message).await;
-                }
+                },
                 count = reports.recv_many(&mut told, REPORTS_MAX) => {
                     if count == 0 {
-                        return true;
+                        break;
                     }
                     self.report(&mut told, &mut message);
                 }
                 _ = look.tick() => self.look(&mut message),
-                () = stop.cancelled(), if self.running.is_empty() => return true,
+                () = stop_first(&self.pool, &self.to_stop), if !self.to_stop.is_empty() => {
+                    self.to_stop.pop_front();
+                }
+                () = stop.cancelled(), if give_up.is_none() => {
+                    give_up = Some(self.clock.now().tick.after(self.grace));
+                    source.stop_leases();
+                }
+                () = wait_until(&self.clock, give_up) => break,
+                () = now.cancelled() => break,
             }
             self.ask(&mut message);
             for request in &message.finishes {
                 self.unacked.insert(request.holder.token, request.clone());
             }
             let silent = message.finishes.is_empty() && message.progress.is_empty() && message.free == 0;
-            if !silent && teller.tell(message).await.is_err() {
-                return false;
+            if !silent && self.session == Session::Open {
+                source.tell(message).await?;
             }
         }
-        true
+        source.close().await;
+        Ok(Left { finishes: self.unacked.len() + self.untold.len() })
+    }
+
+    fn is_settled(&self) -> bool {
+        self.running.is_empty() && self.unacked.is_empty() && self.untold.is_empty()
+    }
+
+    /// The leases that it works on or has finishes of.
+    fn held(&self) -> Vec<Holder> {
+        let finishes = self.unacked.values().chain(&self.untold).map(|request| request.holder);
+        self.running.values().copied().chain(finishes).collect()
     }
 
     /// Leases go to the processes, cancels stop them, finishes that found the disk full are kept.
-    async fn take(&mut self, outputs: &mut Vec<Output>, message: &mut WorkerMessage) {
-        for output in outputs.drain(..) {
-            for ack in output.acks {
-                let told = self.unacked.remove(&ack.token);
-                if ack.outcome == Err(command::Error::DiskFull) {
-                    self.untold.extend(told);
-                }
-            }
-            let grants = u32::try_from(output.grants.len()).unwrap_or(u32::MAX);
-            self.credit = self.credit.saturating_sub(grants);
-            match self.service.leases(output.grants.clone()).await {
-                Ok(leases) => self.give(leases, message),
-                Err(error) => {
-                    tracing::error!(error = %error, "the payloads of leased jobs cannot be read; the jobs are released");
-                    for grant in output.grants {
-                        let holder = Holder { id: grant.id, token: grant.token, hint: Some(grant.slot) };
-                        message.finishes.push(release(holder, "its payload could not be read"));
-                    }
-                }
-            }
-            for (id, token) in output.cancels {
-                self.cancel(id, token).await;
-            }
+    fn take(&mut self, news: News, message: &mut WorkerMessage) {
+        if let Some(held) = news.joined {
+            self.join(&held, message);
+        }
+        for (token, answer) in news.acks {
+            self.settle(token, answer, message);
+        }
+        let leased = u32::try_from(news.leases.len() + news.unusable.len()).unwrap_or(u32::MAX);
+        self.credit = self.credit.saturating_sub(leased);
+        message.finishes.extend(news.unusable.into_iter().map(|(holder, why)| release(holder, why)));
+        self.give(news.leases, message);
+        for (id, token) in news.cancels {
+            self.cancel(id, token);
         }
     }
 
-    fn give(&mut self, leases: Vec<Lease>, message: &mut WorkerMessage) {
+    /// In a new session: what is no longer held is stopped, what is held and was not answered is told again. [LEASE-1]
+    fn join(&mut self, held: &HashSet<LeaseToken>, message: &mut WorkerMessage) {
+        self.session = Session::Open;
+        self.credit = 0;
+        let untold = std::mem::take(&mut self.untold);
+        let unanswered = self.unacked.drain().map(|(_, request)| request).chain(untold);
+        let (again, settled): (Vec<_>, Vec<_>) =
+            unanswered.partition(|request| held.contains(&request.holder.token));
+        let gone: Vec<Holder> =
+            self.running.values().filter(|holder| !held.contains(&holder.token)).copied().collect();
+        if !settled.is_empty() || !gone.is_empty() {
+            let (settled, stopped) = (settled.len(), gone.len());
+            tracing::warn!(
+                settled,
+                stopped,
+                "leases ended while the link was broken; their jobs are stopped"
+            );
+        }
+        message.finishes.extend(again);
+        for holder in gone {
+            self.cancel(holder.id, holder.token);
+        }
+    }
+
+    fn settle(&mut self, token: LeaseToken, answer: Answer, message: &mut WorkerMessage) {
+        let Some(request) = self.unacked.remove(&token) else { return };
+        match answer {
+            Answer::Settled => {}
+            Answer::Later => self.untold.push(request),
+            Answer::Invalid(why) => message.finishes.extend(instead(request, &why)),
+        }
+    }
+
+    fn give(&mut self, leases: Vec<(Holder, Assignment)>, message: &mut WorkerMessage) {
         let mut assignments = Vec::with_capacity(leases.len());
-        for lease in leases {
-            let assignment = assignment(&lease);
-            let holder =
-                Holder { id: lease.grant.id, token: lease.grant.token, hint: Some(lease.grant.slot) };
+        for (holder, assignment) in leases {
             self.running.insert(assignment.attempt_id(), holder);
             assignments.push(assignment);
         }
@@ -210,11 +256,15 @@ impl Claims {
         }
     }
 
-    async fn cancel(&mut self, id: JobId, token: LeaseToken) {
+    fn cancel(&mut self, id: JobId, token: LeaseToken) {
         let held = self.running.iter().find(|(attempt, holder)| attempt.id == id && holder.token == token);
         if let Some((attempt, _)) = held {
             let attempt = *attempt;
-            self.pool.cancel(attempt).await;
+            if self.pool.withdraw(attempt) {
+                self.running.remove(&attempt);
+            } else {
+                self.to_stop.push_back(attempt);
+            }
         }
     }
 
@@ -241,7 +291,9 @@ impl Claims {
 
     /// What waited too long for a slot goes back, for others to take; how much is held ahead follows the pace.
     fn look(&mut self, message: &mut WorkerMessage) {
-        message.finishes.append(&mut self.untold);
+        if self.session == Session::Open {
+            message.finishes.append(&mut self.untold);
+        }
         let now = self.clock.now().tick;
         self.ahead.look(LOOK_EVERY, self.running.len());
         if self.oldest_wait.is_some_and(|since| now.since(since) >= LOOK_EVERY) && self.ahead.stands_still() {
@@ -253,7 +305,7 @@ impl Claims {
 
     /// Asks for as many leases as the pool can use.
     fn ask(&mut self, message: &mut WorkerMessage) {
-        if self.service.shutdown().token().is_cancelled() {
+        if self.stop.is_cancelled() || self.session == Session::Away {
             return;
         }
         let held = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
@@ -263,8 +315,33 @@ impl Claims {
     }
 }
 
+/// Stops the first of these executions; the reports go on being read meanwhile.
+async fn stop_first(pool: &Pool, attempts: &VecDeque<AttemptId>) {
+    if let Some(attempt) = attempts.front() {
+        pool.stop(*attempt).await;
+    }
+}
+
 fn release(holder: Holder, why: &str) -> FinishRequest {
     FinishRequest { holder, finish: Finish::Release { delay: Duration::ZERO, reason: why.into() } }
+}
+
+/// What ends the attempt if this finish of it was not valid; nothing can, if that was its release.
+fn instead(request: FinishRequest, why: &str) -> Option<FinishRequest> {
+    let FinishRequest { holder, finish } = request;
+    match finish {
+        Finish::Complete { .. } => {
+            let message = format!("the server did not take the result: {why}");
+            let message = keep_start(&message, Failure::MESSAGE_BYTES_MAX).into();
+            let failure = Failure { kind: FailureKind::Failed, message, process: None };
+            Some(FinishRequest { holder, finish: Finish::Fail { failure, retryable: Retryable::Yes } })
+        }
+        Finish::Fail { .. } => Some(release(holder, "the server did not take its failure")),
+        Finish::Release { .. } => {
+            tracing::error!(job_id = %holder.id, why, "the server does not take a lease back");
+            None
+        }
+    }
 }
 
 /// The finish that an outcome leads to; none for a cancelled execution: its lease is gone.
@@ -278,18 +355,4 @@ fn finish(holder: Holder, outcome: Outcome) -> Option<FinishRequest> {
         Outcome::Cancelled => return None,
     };
     Some(FinishRequest { holder, finish })
-}
-
-fn assignment(lease: &Lease) -> Assignment {
-    let extra = lease.job.extra.as_deref();
-    Assignment {
-        id: lease.grant.id,
-        attempt: lease.grant.attempt,
-        queue: lease.queue.clone(),
-        payload: lease.job.payload.0.clone(),
-        content_type: extra.map_or_else(|| "".into(), |extra| extra.content_type.clone()),
-        traceparent: extra.map_or_else(|| "".into(), |extra| extra.traceparent.clone()),
-        labels: extra.map_or_else(Vec::new, |extra| extra.labels.clone()),
-        timeout: lease.grant.timeout_ms.map(Duration::from_millis),
-    }
 }

@@ -117,6 +117,11 @@ impl Spawner {
         })
     }
 
+    /// Kills every process that was started, and ends: nothing can be started after it.
+    pub fn kill_all(&self) {
+        self.shared.dropped.cancel();
+    }
+
     /// Process id of the spawner that serves at present.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -17,3 +17,4 @@ mod run_again;
 mod serve;
 mod stop;
 mod verbs;
+mod work;

@@ -55,7 +55,7 @@ async fn a_handler_is_told_when_its_time_is_over_or_it_is_cancelled() {
     failed(outcome, FailureKind::TimedOut);
     rig.give(job(2, "wait"));
     rig.report().await;
-    rig.pool.cancel(attempt(2)).await;
+    rig.pool.stop(attempt(2)).await;
     assert_eq!(rig.ended().await, (attempt(2), Outcome::Cancelled));
     assert_eq!(text(rig.run(job(3, "abc")).await), "ABC");
     rig.end().await;

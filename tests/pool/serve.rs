@@ -226,7 +226,7 @@ async fn cancel_takes_the_process_of_the_job_in_work() {
     )));
     rig.give(job(1, "slow"));
     rig.report().await;
-    rig.pool.cancel(attempt(1)).await;
+    rig.pool.stop(attempt(1)).await;
     assert_eq!(rig.ended().await, (attempt(1), Outcome::Cancelled));
     assert_eq!(text(rig.run(job(2, "quick")).await), "ok");
     rig.end().await;

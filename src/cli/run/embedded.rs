@@ -8,8 +8,8 @@ use crate::job::id::QueueName;
 use crate::log;
 use crate::pool;
 use crate::pool::Spawner;
-use crate::pool::claims;
 use crate::pool::claims::PoolSpec;
+use crate::pool::local;
 use crate::server;
 use crate::server::Running;
 use anyhow::Context;
@@ -63,7 +63,7 @@ impl Embedded {
         let spawner = Spawner::start(service.shutdown())?;
         let queue: QueueName = queue.parse().expect("the name of our own queue is one");
         let spec = PoolSpec { name: queue.as_str().into(), queues: vec![queue], config };
-        claims::start(service, spec, &spawner, &clock)?;
+        local::start(service, spec, &spawner, &clock)?;
         Ok(())
     }
 

@@ -117,6 +117,39 @@ pub fn to_held_lease(holder: &Holder) -> v1::HeldLease {
     }
 }
 
+/// The end of an attempt as its worker tells it.
+#[must_use]
+pub fn to_finish(holder: &Holder, finish: Finish) -> v1::Finish {
+    let outcome = match finish {
+        Finish::Complete { result, content_type, usage } => Outcome::Complete(v1::Complete {
+            result: result.0,
+            content_type: content_type.as_ref().to_owned(),
+            usage: usage.map(failure::to_usage),
+        }),
+        Finish::Fail { failure, retryable } => {
+            let retryable = match retryable {
+                Retryable::Yes => v1::Retryable::Yes,
+                Retryable::No => v1::Retryable::No,
+            };
+            let failure = Some(failure::to_failure(&failure));
+            Outcome::Fail(v1::Fail { failure, retryable: retryable.into() })
+        }
+        Finish::Release { delay, reason } => Outcome::Release(v1::Release {
+            delay: (!delay.is_zero()).then(|| time::to_duration(time::whole_millis(delay))),
+            reason: reason.as_ref().to_owned(),
+        }),
+    };
+    let v1::HeldLease { job_id, token, handle } = to_held_lease(holder);
+    v1::Finish { job_id, token, handle, outcome: Some(outcome) }
+}
+
+/// How far a running job is, as its worker tells it.
+#[must_use]
+pub fn to_progress_report(holder: &Holder, progress: &Progress) -> v1::ProgressReport {
+    let v1::HeldLease { job_id, token, handle } = to_held_lease(holder);
+    v1::ProgressReport { job_id, token, handle, progress: Some(failure::to_progress(progress)) }
+}
+
 /// A slot as workers carry it: 0 is none, so that leaving it out is harmless.
 #[must_use]
 pub fn to_handle(slot: Slot) -> u32 {

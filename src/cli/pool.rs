@@ -1,0 +1,112 @@
+//! What a pool is told on the command line: which queues, how many processes, which command and how it is run.
+
+use crate::cli::words;
+use crate::job::id::QueueName;
+use crate::pool;
+use crate::pool::Command;
+use crate::pool::Mode;
+use crate::pool::Recycle;
+use crate::pool::claims::PoolSpec;
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// The Python that runs a module, if not this one.
+const PYTHON_VARIABLE: &str = "GANGLINE_PYTHON";
+const PYTHON: &str = "python3";
+/// The part of the Python package that runs a module as a serve worker.
+const PYTHON_WORKER: &str = "gangline.worker";
+/// What such a Python needs of the environment to find its modules.
+const PYTHON_INHERITS: [&str; 2] = ["PYTHONPATH", "VIRTUAL_ENV"];
+
+/// Where jobs come from and how many are worked on at a time.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Slots {
+    /// A queue to take jobs from; may be repeated [default: default]
+    #[arg(long = "queue", short, value_name = "NAME", env = "GANGLINE_WORK_QUEUES", value_delimiter = ',')]
+    queues: Vec<QueueName>,
+    /// How many processes work at the same time [default: one a core]
+    #[arg(long, short = 'j', value_name = "NUMBER", env = "GANGLINE_WORK_PROCESSES")]
+    processes: Option<NonZeroUsize>,
+}
+
+/// How the processes are run. One of them is needed.
+#[derive(Clone, Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct How {
+    /// A process a job: the payload is its input, what it prints is the result
+    #[arg(long)]
+    each: bool,
+    /// Processes that stay: they read a JSON object a line and answer with one
+    #[arg(long)]
+    serve: bool,
+    /// Processes that stay and run the tasks of a Python module: $GANGLINE_PYTHON or python3, -m gangline.worker MODULE
+    #[arg(long, value_name = "MODULE", conflicts_with = "command")]
+    python: Option<String>,
+}
+
+/// Everything about the processes of a pool that runs a command.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Workforce {
+    #[command(flatten)]
+    slots: Slots,
+    #[command(flatten)]
+    how: How,
+    /// The program that does the work, and its arguments; never through a shell
+    #[arg(last = true, value_name = "COMMAND", required_unless_present = "python")]
+    command: Vec<OsString>,
+    /// A variable of this environment that the processes get, beside PATH, HOME and a few more; may be repeated
+    #[arg(long, value_name = "VARIABLE")]
+    inherit: Vec<OsString>,
+    /// How long running jobs may go on after SIGTERM
+    #[arg(long, value_name = "DURATION", value_parser = words::span, default_value = "30s")]
+    #[arg(env = "GANGLINE_WORK_STOP_GRACE")]
+    stop_grace: Duration,
+    /// How long a process has between SIGTERM and SIGKILL
+    #[arg(long, value_name = "DURATION", value_parser = words::span, default_value = "5s")]
+    #[arg(env = "GANGLINE_WORK_KILL_GRACE")]
+    kill_grace: Duration,
+}
+
+impl Workforce {
+    /// The pool, checked as far as that is possible before anything is started.
+    ///
+    /// # Errors
+    /// A command that is not there.
+    pub(crate) fn spec(self) -> Result<PoolSpec, pool::Error> {
+        let mut command = match &self.how.python {
+            Some(module) => python(module),
+            None => Command::new(&self.command),
+        };
+        command.inherit.extend(self.inherit);
+        command.resolve()?;
+        let mode = if self.how.each { Mode::Each(command) } else { Mode::Serve(command, Recycle::default()) };
+        let mut spec = self.slots.spec(mode);
+        spec.config.stop_grace = self.stop_grace;
+        spec.config.kill_grace = self.kill_grace;
+        Ok(spec)
+    }
+}
+
+impl Slots {
+    fn spec(self, mode: Mode) -> PoolSpec {
+        let mut config = pool::Config::new(mode);
+        config.processes = self.processes.unwrap_or(config.processes);
+        let mut queues = self.queues;
+        if queues.is_empty() {
+            queues.push("default".parse().expect("it is a name"));
+        }
+        PoolSpec { name: queues[0].as_str().into(), queues, config }
+    }
+}
+
+/// The serve worker that runs the tasks of a Python module.
+fn python(module: &str) -> Command {
+    let python = std::env::var_os(PYTHON_VARIABLE).filter(|python| !python.is_empty());
+    let python = python.unwrap_or_else(|| PYTHON.into());
+    let arguments = ["-m", PYTHON_WORKER, module].map(OsString::from);
+    Command {
+        inherit: PYTHON_INHERITS.map(OsString::from).to_vec(),
+        ..Command::new(std::iter::once(python).chain(arguments))
+    }
+}

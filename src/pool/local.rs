@@ -1,0 +1,138 @@
+//! The server's own pools: leases come from the service in this process, without a wire between.
+
+use crate::clock::Clock;
+use crate::engine::command;
+use crate::engine::command::Bye;
+use crate::engine::command::Grant;
+use crate::engine::command::WorkerMessage;
+use crate::engine::workers::LOCAL_PREFIX;
+use crate::engine::workers::Liveness;
+use crate::engine::workers::Output;
+use crate::engine::workers::Unnamed;
+use crate::job::decide::finish::Holder;
+use crate::pool::Assignment;
+use crate::pool::Error;
+use crate::pool::Spawner;
+use crate::pool::claims::Claims;
+use crate::pool::claims::PoolSpec;
+use crate::pool::source::Answer;
+use crate::pool::source::Heard;
+use crate::pool::source::News;
+use crate::pool::source::Source;
+use crate::service::Service;
+use crate::service::workers::Hearing;
+use crate::service::workers::Hello;
+use crate::service::workers::Lease;
+use crate::service::workers::Teller;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Outputs of the engine that are dealt with together.
+const OUTPUTS_MAX: usize = 16;
+
+/// Starts a pool of this server and its claim loop. It ends with the shutdown: jobs that run get their grace, the rest
+/// is released without using a budget.
+///
+/// # Errors
+/// A command that does not exist, and the like: see [`Pool::start`](crate::pool::Pool::start).
+pub fn start(service: &Service, spec: PoolSpec, spawner: &Spawner, clock: &Clock) -> Result<(), Error> {
+    let shutdown = service.shutdown();
+    let hello = Hello {
+        name: format!("{LOCAL_PREFIX}{}", spec.name).into(),
+        description: "".into(),
+        queues: spec.queues,
+        free: 0,
+        held: Vec::new(),
+        liveness: Liveness::Local,
+        unnamed: Unnamed::Lost,
+    };
+    let never = CancellationToken::new();
+    let (claims, reports) = Claims::start(spec.config, spawner, clock, shutdown, never)?;
+    let service = service.clone();
+    shutdown.spawn(async move {
+        // An engine that takes no worker is stopping.
+        let Ok((teller, hearing, _)) = service.attach_worker(hello).await else { return };
+        let local = Local { service, teller, hearing, outputs: Vec::with_capacity(OUTPUTS_MAX) };
+        // What it could not tell ends with the server, which says so when it starts again.
+        claims.run(local, reports).await.ok();
+    });
+    Ok(())
+}
+
+/// The engine takes nothing more and gives nothing more.
+#[derive(Clone, Copy, Debug)]
+struct Gone;
+
+#[derive(Debug)]
+struct Local {
+    service: Service,
+    teller: Teller,
+    hearing: Hearing,
+    /// Received and not yet dealt with.
+    outputs: Vec<Output>,
+}
+
+impl Source for Local {
+    type Error = Gone;
+
+    async fn hear(&mut self) -> Result<Heard, Gone> {
+        if self.outputs.is_empty() && self.hearing.recv_many(&mut self.outputs, OUTPUTS_MAX).await == 0 {
+            return Err(Gone);
+        }
+        let grants: Vec<Grant> =
+            self.outputs.iter().flat_map(|output| output.grants.iter().copied()).collect();
+        // Dropped here, the next call begins again with the same outputs.
+        let leases = self.service.leases(grants.clone()).await;
+        let mut news = News::default();
+        match leases {
+            Ok(leases) => news.leases = leases.into_iter().map(leased).collect(),
+            Err(error) => {
+                tracing::error!(error = %error, "the payloads of leased jobs cannot be read; the jobs are released");
+                let unusable = |grant: Grant| (holder(&grant), "its payload could not be read");
+                news.unusable = grants.into_iter().map(unusable).collect();
+            }
+        }
+        for output in self.outputs.drain(..) {
+            let answer = |outcome| match outcome {
+                Err(command::Error::DiskFull) => Answer::Later,
+                Ok(()) | Err(_) => Answer::Settled,
+            };
+            news.acks.extend(output.acks.into_iter().map(|ack| (ack.token, answer(ack.outcome))));
+            news.cancels.extend(output.cancels);
+        }
+        Ok(Heard::News(news))
+    }
+
+    async fn tell(&mut self, message: WorkerMessage) -> Result<(), Gone> {
+        self.teller.tell(message).await.map_err(|_stopped| Gone)
+    }
+
+    /// A session within the process does not break.
+    fn come_back(&mut self, _held: Vec<Holder>) {}
+
+    /// The engine drains before its pools stop.
+    fn stop_leases(&mut self) {}
+
+    async fn close(self) {
+        self.teller.close(Bye::Said).await;
+    }
+}
+
+fn holder(grant: &Grant) -> Holder {
+    Holder { id: grant.id, token: grant.token, hint: Some(grant.slot) }
+}
+
+fn leased(lease: Lease) -> (Holder, Assignment) {
+    let extra = lease.job.extra.as_deref();
+    let assignment = Assignment {
+        id: lease.grant.id,
+        attempt: lease.grant.attempt,
+        queue: lease.queue.clone(),
+        payload: lease.job.payload.0.clone(),
+        content_type: extra.map_or_else(|| "".into(), |extra| extra.content_type.clone()),
+        traceparent: extra.map_or_else(|| "".into(), |extra| extra.traceparent.clone()),
+        labels: extra.map_or_else(Vec::new, |extra| extra.labels.clone()),
+        timeout: lease.grant.timeout_ms.map(Duration::from_millis),
+    };
+    (holder(&lease.grant), assignment)
+}
