@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
-    pass
+    from gangline.tasks import JobContext as JobContext
+    from gangline.tasks import PermanentError as PermanentError
+    from gangline.tasks import current_job as current_job
+    from gangline.tasks import progress as progress
+    from gangline.tasks import task as task
 
 # Where each name lives. No module may be called like a name in this table: importing it would take the name's place.
 _HOMES: dict[str, str] = {
     # The worker side: nothing below these modules may import grpcio.
-    "task": "gangline.tasks",
+    "JobContext": "gangline.tasks",
+    "PermanentError": "gangline.tasks",
+    "current_job": "gangline.tasks",
     "progress": "gangline.tasks",
+    "task": "gangline.tasks",
 }
 
 __all__ = sorted(_HOMES)
