@@ -9,6 +9,7 @@ pub mod engine;
 pub mod grpc;
 pub mod job;
 pub mod log;
+pub mod offline;
 pub mod pool;
 pub mod proto;
 pub mod server;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// What each module may name besides itself, from the ground up. `main.rs` and `lib.rs` are outside.
-const MAY_NAME: [(&str, &[&str]); 15] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("clock", &[]),
     ("shutdown", &[]),
     ("proto", &[]),
@@ -16,6 +16,7 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("log", &["job", "clock", "codec"]),
     ("work", &["job", "clock", "codec", "log"]),
     ("engine", &["job", "clock", "codec", "log", "work"]),
+    ("offline", &["job", "clock", "codec", "log", "work", "engine"]),
     ("service", &["job", "clock", "log", "work", "engine", "shutdown"]),
     ("grpc", &["job", "clock", "log", "work", "engine", "service", "shutdown", "proto"]),
     ("client", &["job", "clock", "log", "work", "engine", "service", "shutdown", "proto", "grpc"]),
@@ -31,8 +32,8 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     (
         "cli",
         &[
-            "job", "log", "work", "engine", "service", "grpc", "client", "pool", "clock", "shutdown",
-            "config", "server", "proto", "codec",
+            "job", "log", "work", "engine", "offline", "service", "grpc", "client", "pool", "clock",
+            "shutdown", "config", "server", "proto", "codec",
         ],
     ),
 ];

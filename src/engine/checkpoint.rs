@@ -88,9 +88,16 @@ pub enum Error {
 /// # Errors
 /// [`Error`] if it is damaged.
 pub fn load<A: Archive>(archive: &A, at: Position) -> Result<(CheckpointHead, State), Error> {
-    let mut input = archive.checkpoint(at)?;
-    let head = read_head(&mut input)?;
-    Ok((head, State::load(&mut input)?))
+    Ok(load_from(&mut archive.checkpoint(at)?)?)
+}
+
+/// Reads a checkpoint from its content.
+///
+/// # Errors
+/// If it is not what this release writes.
+pub fn load_from(input: &mut dyn Read) -> Result<(CheckpointHead, State), codec::Error> {
+    let head = read_head(input)?;
+    Ok((head, State::load(input)?))
 }
 
 /// Makes the checkpoint at `to`, or at the durable end if that is before it, from the newest good one and the log
@@ -208,7 +215,7 @@ pub fn trim<A: Archive>(archive: &A, before: Position) -> Result<Floor, Error> {
 ///
 /// # Errors
 /// If it is not what this release writes.
-pub(in crate::engine) fn read_head(input: &mut dyn Read) -> Result<CheckpointHead, codec::Error> {
+pub fn read_head(input: &mut dyn Read) -> Result<CheckpointHead, codec::Error> {
     codec::read_version(input)?;
     codec::read(input)
 }

@@ -87,6 +87,13 @@ impl State {
         self.open_batch = None;
     }
 
+    /// Notes that updates up to `sequence` have their numbers although they were not applied, because they, or what led
+    /// to them, are lost. Only for reading damaged logs: a server refuses to start on one.
+    pub fn pass_over(&mut self, sequence: Sequence) {
+        self.sequence = sequence;
+        self.open_batch = None;
+    }
+
     fn apply_update(
         &mut self,
         event: &Event,

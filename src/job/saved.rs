@@ -353,6 +353,14 @@ pub fn each_job(input: &mut dyn Read, mut see: impl FnMut(SavedJob)) -> Result<(
     Ok(())
 }
 
+/// Reads the names of the queues of a saved state, in the order of their numbers, and nothing behind them.
+///
+/// # Errors
+/// If the stream is not what [`State::save`] writes.
+pub fn queue_names(input: &mut dyn Read) -> Result<Vec<QueueName>, codec::Error> {
+    Ok(read_tables(input)?.queues.into_iter().map(|queue| queue.name).collect())
+}
+
 fn read_tables(input: &mut dyn Read) -> Result<Tables, codec::Error> {
     codec::read_version(input)?;
     codec::read(input)

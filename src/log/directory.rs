@@ -18,6 +18,7 @@ mod format;
 mod layout;
 mod lock;
 mod prepare;
+pub mod read_only;
 mod reader;
 mod recovery;
 mod scan;

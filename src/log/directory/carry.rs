@@ -53,7 +53,7 @@ impl Carry {
     }
 
     /// Opens a carry file and verifies its table. The events are verified as they are read.
-    fn open(layout: &Layout, floor: Position, store: StoreId) -> Result<Carry, Error> {
+    pub(crate) fn open(layout: &Layout, floor: Position, store: StoreId) -> Result<Carry, Error> {
         let path = layout.carry(floor);
         let file = File::open(&path).map_err(io("opening", &path))?;
         let length = file.metadata().map_err(io("reading", &path))?.len();
@@ -105,6 +105,18 @@ impl Carry {
         } else {
             Err(self.damaged(at, offset))
         }
+    }
+
+    /// The places of all events in it, ascending.
+    pub(crate) fn pointers(&self) -> impl Iterator<Item = Result<Pointer, Error>> {
+        (0..self.rows.div_ceil(ROWS_A_BLOCK)).flat_map(|block| {
+            let (rows, failed) = match self.block(block) {
+                Ok(rows) => (rows, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            let found: Vec<Pointer> = rows.chunks_exact(ROW_BYTES).map(pointer).collect();
+            found.into_iter().map(Ok).chain(failed)
+        })
     }
 
     pub(crate) fn damaged(&self, at: Pointer, offset: u64) -> Error {

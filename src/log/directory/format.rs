@@ -48,23 +48,34 @@ pub(crate) fn check(layout: &Layout) -> Result<Option<StoreId>, Error> {
         let mode = metadata.mode() & 0o7777;
         return refuse(format!("others may write to it (mode {mode:o}): chmod 700 it"));
     }
+    if let Some(store) = stored(layout)? {
+        return Ok(Some(store));
+    }
+    for entry in std::fs::read_dir(root).map_err(io("listing", root))? {
+        let name = entry.map_err(io("listing", root))?.file_name();
+        if !HARMLESS.iter().any(|harmless| name == *harmless) {
+            return refuse(format!(
+                "it has no format file but holds {:?}: name an empty or a new directory",
+                name.display().to_string()
+            ));
+        }
+    }
+    Ok(None)
+}
+
+/// Which history the format file names; `None` if there is no such file.
+///
+/// # Errors
+/// [`Error::Unusable`] or [`Error::NewerFormat`].
+pub(crate) fn stored(layout: &Layout) -> Result<Option<StoreId>, Error> {
+    let root = layout.root();
     match std::fs::read_to_string(layout.format()) {
         Ok(text) => parse(root, &text).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            for entry in std::fs::read_dir(root).map_err(io("listing", root))? {
-                let name = entry.map_err(io("listing", root))?.file_name();
-                if !HARMLESS.iter().any(|harmless| name == *harmless) {
-                    return refuse(format!(
-                        "it has no format file but holds {:?}: name an empty or a new directory",
-                        name.display().to_string()
-                    ));
-                }
-            }
-            Ok(None)
-        }
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
-            refuse("its format file is not text".to_owned())
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(Error::Unusable {
+            place: root.display().to_string(),
+            reason: "its format file is not text".to_owned(),
+        }),
         Err(error) => Err(io("reading", &layout.format())(error)),
     }
 }

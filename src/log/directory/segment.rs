@@ -70,13 +70,18 @@ impl SegmentHeader {
         let good = bytes.len() >= HEADER_BYTES as usize
             && bytes[0..8] == MAGIC
             && crc32c::crc32c(&bytes[..CRC_AT]) == short(bytes, CRC_AT);
-        good.then(|| SegmentHeader {
+        good.then(|| SegmentHeader::decode_unchecked(bytes))
+    }
+
+    /// What stands where a header's fields would be in `bytes`, of which there must be [`HEADER_BYTES`].
+    pub(crate) fn decode_unchecked(bytes: &[u8]) -> SegmentHeader {
+        SegmentHeader {
             format: short(bytes, 8),
             number: long(bytes, 16),
             store: StoreId(bytes[24..40].try_into().expect("sixteen bytes")),
             salt: Salt::new(bytes[40..56].try_into().expect("sixteen bytes")),
             bytes: long(bytes, 56),
-        })
+        }
     }
 }
 

@@ -1,0 +1,6 @@
+//! The tools' reader against real directories, whole and damaged in every way.
+
+mod damage;
+mod fold;
+mod live;
+mod rig;
