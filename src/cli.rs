@@ -12,6 +12,7 @@ mod cursors;
 mod delete;
 mod get;
 mod info;
+mod inspect;
 mod lines;
 mod ls;
 mod memory;
@@ -84,6 +85,8 @@ enum Command {
     Workers(workers::Arguments),
     /// Show what server this is and how it stands
     Info(info::Arguments),
+    /// Look into a data directory without a server: log, jobs, counts, frames
+    Inspect(inspect::Arguments),
     /// Look at the configuration that a server would start with
     Config(config::Arguments),
     /// Measure how fast the service is on this machine and disk
@@ -107,6 +110,7 @@ impl Command {
             Command::Cursors(arguments) => cursors::run(arguments),
             Command::Workers(arguments) => workers::run(arguments),
             Command::Info(arguments) => info::run(arguments),
+            Command::Inspect(arguments) => inspect::run(arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
         }

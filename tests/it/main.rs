@@ -7,6 +7,8 @@ mod config;
 mod disk;
 mod exit;
 mod figures;
+mod history;
+mod inspect;
 mod limits;
 mod operator;
 mod producers;
