@@ -10,11 +10,14 @@ use crate::engine;
 use crate::engine::Engine;
 use crate::engine::Parts;
 use crate::engine::command::Command;
+use crate::engine::core::Options;
 use crate::engine::view::Health;
 use crate::grpc;
+use crate::grpc::convert::spec::CONTENT_TYPE_BYTES_MAX;
 use crate::grpc::limits;
 use crate::grpc::listener;
 use crate::grpc::listener::Listener;
+use crate::job::event::Failure;
 use crate::log;
 use crate::log::Archive;
 use crate::log::Log;
@@ -240,10 +243,17 @@ fn parts(config: &Config, log: &Directory, clock: &Clock) -> Result<Parts, Error
         Place { dir: config.data.join("work"), store: log.archive().store_id(), boot: work::boot_id()? };
     Ok(Parts {
         tree: WorkTree::new(place, config.work_tree),
-        options: config.engine.clone(),
+        options: Options { outcome_bytes_max: outcome_bytes_max(config), ..config.engine.clone() },
         keeping: config.keeping,
         clock: clock.clone(),
     })
+}
+
+/// The largest thing that a worker may tell of the end of an attempt.
+fn outcome_bytes_max(config: &Config) -> usize {
+    let of_pools = config.pools.iter().map(|spec| spec.config.result_bytes_max);
+    let result = of_pools.fold(config.sizes.result_bytes_max, usize::max);
+    (result + CONTENT_TYPE_BYTES_MAX).max(Failure::MESSAGE_BYTES_MAX + Failure::STDERR_BYTES_MAX)
 }
 
 fn settings(config: &Config) -> Settings {

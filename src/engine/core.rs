@@ -75,6 +75,8 @@ pub struct Options {
     /// How much longer than its time-out an attempt may run before the engine itself ends it; the supervisor of the
     /// worker process is the one to do it, exactly.
     pub timeout_slack: Duration,
+    /// The largest result or failure that ends an attempt; a full disk keeps room for it. [ACK-2]
+    pub outcome_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -88,6 +90,7 @@ impl Default for Options {
             vouch_after: Duration::from_millis(20),
             ring_bytes: 16 * 1_024 * 1_024,
             timeout_slack: Duration::from_secs(15),
+            outcome_bytes_max: 1_024 * 1_024,
         }
     }
 }

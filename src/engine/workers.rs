@@ -141,6 +141,8 @@ pub(in crate::engine) struct Workers {
     by_name: HashMap<Arc<str>, u32>,
     /// By slot: the holder and the place in its `held`.
     holders: Vec<(u32, u32)>,
+    /// How many jobs are under a lease.
+    leases: usize,
     /// Which workers take jobs from a queue, by the queue's name: the queue may not exist yet.
     takers: HashMap<QueueName, Vec<u32>>,
     /// Workers that have output for the end of the frame.
@@ -270,6 +272,12 @@ impl Workers {
         worker.held.push(slot);
         let place = u32::try_from(worker.held.len() - 1).expect("limited by live jobs");
         self.holders[slot.index()] = (number, place);
+        self.leases += 1;
+    }
+
+    /// How many jobs are under a lease.
+    pub(in crate::engine) fn leases(&self) -> usize {
+        self.leases
     }
 
     /// The job in `slot` is no longer under a lease; says whose it was.
@@ -279,6 +287,7 @@ impl Workers {
         if number == NOBODY.0 {
             return None;
         }
+        self.leases -= 1;
         let held = &mut self.at(number).held;
         held.swap_remove(place as usize);
         if let Some(&moved) = held.get(place as usize) {

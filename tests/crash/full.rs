@@ -29,9 +29,21 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
-/// Segments that are larger than the largest frame by far: the last one has room for what runs to finish.
-const FLAGS: [&str; 8] =
-    ["--segment-bytes", "32MiB", "--reserve-bytes", "1MiB", "--lease-period", "2s", "--threads", "2"];
+/// A small disk, and leases that lapse soon.
+const FLAGS: [&str; 6] = ["--reserve-bytes", "1MiB", "--lease-period", "2s", "--threads", "2"];
+/// Segments that are larger than the largest frame by far.
+const LARGE: [&str; 2] = ["--segment-bytes", "32MiB"];
+/// Segments that have room for two of the largest results.
+const SMALL: [&str; 8] = [
+    "--segment-bytes",
+    "1MiB",
+    "--transport-request-bytes-max",
+    "512KiB",
+    "--payload-bytes-max",
+    "448KiB",
+    "--result-bytes-max",
+    "448KiB",
+];
 /// Large jobs fill the log soon.
 const PADDING_BYTES: usize = 400_000;
 /// How soon submits must work again when there is space.
@@ -39,12 +51,23 @@ const BACK: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_submits_only_and_they_come_back_by_themselves() {
-    let volume = match Volume::tmpfs(112) {
+    fill_twice(112, &LARGE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn running_jobs_finish_on_a_full_disk_however_small_the_segments() {
+    fill_twice(48, &SMALL).await;
+}
+
+/// Fills a disk of so many MiB under a server with these segments, again when it starts, and then grows it.
+async fn fill_twice(mebibytes: u64, segments: &[&str]) {
+    let volume = match Volume::tmpfs(mebibytes) {
         Ok(volume) => volume,
         Err(why) => return eprintln!("SKIPPED: no disk can be filled here: {why}"),
     };
     let seed = tier::seed("full");
-    let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &FLAGS);
+    let flags: Vec<&str> = FLAGS.iter().chain(segments).copied().collect();
+    let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &flags);
     let mut load = Load::start(&server.address(), seed);
     server.start().await;
     load.more(200).await;
@@ -97,8 +120,9 @@ async fn judge_full(server: &Server, load: &Load, ballast: &Path, by: &str) {
     serving(server, "gangline.submits", ServingStatus::NotServing).await;
     serving(server, "", ServingStatus::Serving).await;
     let mut updates = UpdateServiceClient::new(channel);
+    let full_at = running(&mut updates).await;
     let finished = async {
-        while running(&mut updates).await > 0 {
+        while !running(&mut updates).await.is_disjoint(&full_at) {
             load::link::pause().await;
         }
     };
@@ -114,8 +138,8 @@ async fn judge_full(server: &Server, load: &Load, ballast: &Path, by: &str) {
     }
 }
 
-/// How many jobs run, by the whole log.
-async fn running(client: &mut UpdateServiceClient<Channel>) -> usize {
+/// Which jobs run, by the whole log.
+async fn running(client: &mut UpdateServiceClient<Channel>) -> HashSet<String> {
     let request = v1::GetUpdatesRequest {
         follow: v1::FollowMode::StopAtHead.into(),
         ..v1::GetUpdatesRequest::default()
@@ -131,7 +155,7 @@ async fn running(client: &mut UpdateServiceClient<Channel>) -> usize {
             }
         }
     }
-    running.len()
+    running
 }
 
 /// Waits until health says so.

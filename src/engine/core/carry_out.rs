@@ -74,7 +74,7 @@ impl<L: Log> Core<L> {
             Command::CommitCursor(name, sequence, reply) => {
                 let decided = control::commit_cursor(&self.state, &name, sequence, &self.options.limits);
                 // A reader that commits often must not take what is left for those that run.
-                let affords = self.affords(self.log.limits().frame_bytes_max / 8);
+                let affords = self.affords(self.left_bytes());
                 let outcome = if affords { self.emit_decided(decided) } else { Err(Error::DiskFull) };
                 self.answer(reply, outcome.map(|_| ()));
             }

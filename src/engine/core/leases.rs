@@ -345,8 +345,9 @@ impl<L: Log> Core<L> {
         while *budget > 0
             && let Some(slot) = self.index.first_ready(queue)
         {
-            if !self.affords(START_BYTES + self.workers.name(number).len()) {
-                // They look again once there is space.
+            let start_bytes = START_BYTES + self.workers.name(number).len();
+            if !self.affords(start_bytes + self.ends_bytes(1)) {
+                // They look again once there is space, or an attempt has ended.
                 *budget = 0;
                 return false;
             }

@@ -2,6 +2,7 @@
 //! was decided always finds its space. [ACK-2]
 
 use crate::codec;
+use crate::engine::command::END_BYTES;
 use crate::engine::core::Core;
 use crate::job::event::Event;
 use crate::job::table::Slot;
@@ -30,6 +31,24 @@ impl<L: Log> Core<L> {
     /// Under half of the last segment left: claims and progress stop too, so that what runs can finish. [ACK-2]
     pub(in crate::engine::core) fn nearly_out(&self) -> bool {
         self.disk_full() && self.room.current_bytes < self.room.segment_bytes / 2
+    }
+
+    /// What the ends of the attempts that run may need, and of `more` that are about to; nothing while new segments are
+    /// prepared. A lease on a full disk is given only if all of them will find their space, or the last bytes would go
+    /// to small jobs while a large result waits for ever. [ACK-2]
+    pub(in crate::engine::core) fn ends_bytes(&self, more: usize) -> usize {
+        let attempts = if self.disk_full() { self.workers.leases() + more } else { 0 };
+        attempts * (END_BYTES + self.options.outcome_bytes_max)
+    }
+
+    /// What is left behind by those who may come again any number of times, such as readers that commit cursors: what
+    /// the ends need. Where more runs than can be sure to finish it is half a segment, or many slots alone would stop
+    /// every reader.
+    pub(in crate::engine::core) fn left_bytes(&self) -> usize {
+        let Room { current_bytes, segment_bytes, .. } = self.room;
+        let ends = self.ends_bytes(0);
+        let kept = if ends as u64 <= current_bytes { ends } else { (segment_bytes / 2) as usize };
+        kept.max(self.log.limits().frame_bytes_max / 8)
     }
 
     /// Whether events of at most `bytes` will find their space, in this step and for sure. What is refused for it is

@@ -83,7 +83,7 @@ impl<L: Log> Core<L> {
         if self.vouch_at.is_some_and(|at| at <= self.now.tick) {
             self.vouch_at = None;
             // Never the last bytes: a vouch must not push the log into space it does not have.
-            if self.affords(self.log.limits().frame_bytes_max / 8) {
+            if self.affords(self.left_bytes()) {
                 self.append_empty()?;
             }
         }

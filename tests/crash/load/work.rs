@@ -11,6 +11,7 @@ use crate::plan::Ending;
 use gangline::engine::chance::Chance;
 use gangline::proto::v1;
 use gangline::proto::v1::worker_service_client::WorkerServiceClient;
+use prost::Message;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 const SLOTS: u32 = 16;
+/// Finishes of one message together: less than any server here reads, more than any single one.
+const FINISHES_BYTES_MAX: usize = 450_000;
 /// How long it waits before it tells again what a full disk had no space for.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -103,7 +106,7 @@ impl Worker {
                     let free_slots = u32::try_from(finishes.len()).expect("few slots");
                     finishes.extend(again);
                     // Without a finish it is a sign of life.
-                    send(&open, v1::WorkRequest { free_slots, finishes, ..v1::WorkRequest::default() }).await?;
+                    send_finishes(&open, finishes, free_slots).await?;
                 }
                 () = tokio::time::sleep(open.alive_every) => send(&open, v1::WorkRequest::default()).await?,
             }
@@ -160,7 +163,7 @@ impl Worker {
         for finish in &finishes {
             self.note(finish.clone());
         }
-        send(open, v1::WorkRequest { finishes, ..v1::WorkRequest::default() }).await
+        send_finishes(open, finishes, 0).await
     }
 
     /// A lease that it does not name when it comes back, so that it is lost, but tries to finish all the same.
@@ -318,6 +321,21 @@ fn ending_of(finish: &v1::Finish) -> Ending {
             Some(v1::FailureKind::TimedOut | v1::FailureKind::Lost) => panic!("no worker of ours says so"),
         },
     }
+}
+
+/// Tells of finishes in as many messages as they need: what a full disk had no space for adds up.
+async fn send_finishes(open: &Open, finishes: Vec<v1::Finish>, free_slots: u32) -> Result<(), Status> {
+    let mut message = v1::WorkRequest { free_slots, ..v1::WorkRequest::default() };
+    let mut bytes = 0;
+    for finish in finishes {
+        bytes += finish.encoded_len();
+        if bytes > FINISHES_BYTES_MAX && !message.finishes.is_empty() {
+            bytes = finish.encoded_len();
+            send(open, std::mem::take(&mut message)).await?;
+        }
+        message.finishes.push(finish);
+    }
+    send(open, message).await
 }
 
 async fn send(open: &Open, request: v1::WorkRequest) -> Result<(), Status> {

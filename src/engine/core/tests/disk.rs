@@ -2,6 +2,7 @@ use crate::engine::command::Bye;
 use crate::engine::command::Command;
 use crate::engine::command::Error;
 use crate::engine::command::Grant;
+use crate::engine::command::Reply;
 use crate::engine::command::WorkerMessage;
 use crate::engine::core::tests::Rig;
 use crate::engine::core::tests::completed;
@@ -109,6 +110,38 @@ fn in_the_last_kilobytes_attempts_still_end_one_by_one() {
     rig.disk.empty();
     rig.work(&hand, completed(&grants[1..2]));
     assert_eq!(hand.hear().acks[0].outcome, Ok(()));
+}
+
+/// However many workers ask, what is left is enough for the largest ends of all that run, and readers that commit their
+/// cursors again and again leave it to them. [ACK-2]
+#[test]
+fn on_a_full_disk_only_so_many_run_as_can_surely_finish() {
+    let mut rig = Rig::new();
+    let mut hand = rig.attach("w", &["q"], 0);
+    rig.submit(vec![job("q"); 100]).unwrap();
+    rig.disk.fill_but(40 * MIB + MIB / 2);
+    rig.work(&hand, WorkerMessage { free: 100, ..WorkerMessage::default() });
+    let grants = hand.hear().grants;
+    assert_eq!(grants.len(), 40, "1 MiB for each, and some for what nobody asks for");
+    let commit = |number| {
+        let sequence = crate::job::id::Sequence(number);
+        Command::CommitCursor("c".repeat(128).into(), sequence, Reply::once().0)
+    };
+    for _ in 0..100 {
+        rig.step((1..=100).flat_map(|number| [commit(number), commit(101)]).collect());
+    }
+    let mut message = completed(&grants);
+    for finish in &mut message.finishes {
+        let large = Payload(vec![7; MIB as usize].into());
+        finish.finish = Finish::Complete { result: large, content_type: "".into(), usage: None };
+    }
+    let (first, rest) = message.finishes.split_at(10);
+    rig.work(&hand, WorkerMessage { finishes: first.to_vec(), ..WorkerMessage::default() });
+    let more = hand.hear();
+    assert!(more.acks.iter().all(|ack| ack.outcome.is_ok()));
+    assert!(more.grants.is_empty(), "as much is left as those that run may need");
+    rig.work(&hand, WorkerMessage { finishes: rest.to_vec(), ..WorkerMessage::default() });
+    assert_eq!(hand.hear().acks.iter().filter(|ack| ack.outcome.is_ok()).count(), 30);
 }
 
 /// Whatever is asked for, the space that was counted on is there, and what is due waits for it. [ACK-2]
