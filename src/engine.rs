@@ -17,6 +17,8 @@ mod inbox;
 pub mod index;
 pub mod overlay;
 pub mod recover;
+pub mod retrace;
+mod seeds;
 #[cfg(test)]
 mod simulation;
 mod touches;
@@ -37,6 +39,7 @@ use crate::engine::core::Options;
 use crate::engine::history::History;
 use crate::engine::inbox::Inbox;
 use crate::engine::recover::Recovered;
+use crate::engine::retrace::Turns;
 use crate::engine::view::Health;
 use crate::engine::view::View;
 use crate::job::id::Position;
@@ -89,7 +92,8 @@ pub struct Engine {
 
 impl Engine {
     /// Recovers the state of `log`, begins a new epoch in it, and starts the threads. When this returns everything that was
-    /// ever acknowledged is there to be read, but for jobs that only the work tree knows: it may still be building.
+    /// ever acknowledged is there to be read, but for jobs that only the work tree knows: it may still be building. On a full
+    /// disk the log stands in for it, see [`Handle::retrace`].
     ///
     /// # Errors
     /// [`Error`].
@@ -112,6 +116,7 @@ impl Engine {
             view: Arc::clone(&view),
             query: tree.query(),
             history: Arc::new(archive.clone()),
+            turns: Arc::default(),
             clock: clock.clone(),
         };
         let driving = Driving {
@@ -197,6 +202,7 @@ pub struct Handle {
     view: Arc<View>,
     query: work::Query,
     history: Arc<dyn History>,
+    turns: Arc<Turns>,
     clock: Clock,
 }
 

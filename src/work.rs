@@ -6,6 +6,7 @@
 //! - [`WorkTree`] belongs to whoever supervises: it opens, abandons and rebuilds.
 //! - [`Applier`] belongs to one thread, which feeds it the durable frames in order.
 //! - [`Query`] is for readers, any number, on any thread.
+//! - [`Trace`] is the same fold without sled, for some jobs, while the disk has no space for a tree.
 //!
 //! Jobs stand in slices of up to 46 records, written once, as their submits pass. What happens to a job later waits
 //! in a bounded buffer in memory, which readers also consult, and is folded into the slices in id order. So there
@@ -14,6 +15,7 @@
 
 mod applier;
 mod buffer;
+mod fact;
 mod fold;
 mod keeper;
 mod place;
@@ -22,6 +24,7 @@ mod query;
 mod record;
 mod slice;
 mod tail;
+mod trace;
 mod tree;
 mod view;
 
@@ -41,6 +44,7 @@ pub use crate::work::record::Mark;
 pub use crate::work::record::Record;
 pub use crate::work::record::State;
 pub use crate::work::record::States;
+pub use crate::work::trace::Trace;
 pub use crate::work::view::Pulse;
 pub use crate::work::view::Reading;
 

@@ -4,22 +4,17 @@
 use crate::clock::Clock;
 use crate::engine::bell::Bell;
 use crate::engine::bell::Woken;
-use crate::engine::checkpoint;
 use crate::engine::recover::READ_BYTES;
+use crate::engine::seeds;
 use crate::engine::view::Health;
 use crate::engine::view::Published;
 use crate::engine::view::View;
 use crate::job::id::Position;
-use crate::job::saved;
-use crate::job::saved::SavedJob;
 use crate::log::Archive;
 use crate::work;
 use crate::work::AppliedFrame;
 use crate::work::Applier;
-use crate::work::Mark;
-use crate::work::Record;
 use crate::work::Span;
-use crate::work::State;
 use crate::work::Tended;
 use crate::work::WorkTree;
 use std::sync::Arc;
@@ -51,8 +46,6 @@ enum Failed {
     Log(#[from] crate::log::Error),
     #[error("a frame cannot be read")]
     Frame(#[from] crate::codec::Error),
-    #[error("a checkpoint cannot be read")]
-    Checkpoint(#[from] checkpoint::Error),
     #[error("the thread that drives it panicked")]
     Panicked,
     #[error("one call of sled has taken over {} s", 2 * HANG.as_secs())]
@@ -74,7 +67,7 @@ impl<A: Archive> Driving<A> {
     pub(in crate::engine) fn supervise(self) {
         let this = Arc::new(self);
         let mut reason: Option<String> = None;
-        loop {
+        while this.wait_for_space() == Woken::Up {
             let opened = match &reason {
                 None => this.tree.open(this.span()),
                 Some(reason) => this.tree.rebuild(this.span(), reason),
@@ -86,27 +79,36 @@ impl<A: Archive> Driving<A> {
             let Err(failed) = ended else { return };
             tracing::error!(error = %failed, "the work tree is abandoned and rebuilt from the log; no job is affected");
             reason = Some(failed.to_string());
-            if this.wait_to_rebuild() == Woken::Stop {
+            if let Err(error) = this.tree.abandon() {
+                tracing::warn!(%error, "the abandoned work tree still takes space");
+            }
+            // If it was the disk, the log answers from now on.
+            this.is_tight();
+            if this.bell.pause(REBUILD_AFTER) == Woken::Stop {
                 return;
             }
         }
     }
 
-    /// On a full disk a new tree would fail as the old one did, so that waits for space. [ACK-2]
-    fn wait_to_rebuild(&self) -> Woken {
-        loop {
-            let woken = self.bell.pause(REBUILD_AFTER);
-            if woken == Woken::Stop || self.view.health() != Health::DiskFull {
-                return woken;
+    /// On a full disk a tree can neither be opened nor built: one that was good could be lost by trying. The log answers
+    /// for it meanwhile. [ACK-2]
+    fn wait_for_space(&self) -> Woken {
+        while self.is_tight() {
+            if self.bell.pause(LOOK_FOR_SPACE) == Woken::Stop {
+                return Woken::Stop;
             }
         }
+        Woken::Up
     }
 
-    /// Whether the disk has so little space that writing could fail. sled does not even read any more after a failed
-    /// write, so its tree is left alone until there is space. [ACK-2]
+    /// Whether the disk has so little space that writing could fail, which readers are told too. sled does not even
+    /// read any more after a failed write, so its tree is left alone until there is space: reads of it stay quick, and
+    /// it need not be built anew. [ACK-2]
     fn is_tight(&self) -> bool {
         let full = self.view.health() == Health::DiskFull;
-        full || self.tree.free_bytes().is_some_and(|free| free < TIGHT_BYTES)
+        let tight = full || self.tree.free_bytes().is_some_and(|free| free < TIGHT_BYTES);
+        self.view.set_tree_waits(tight);
+        tight
     }
 
     fn span(&self) -> Span {
@@ -148,16 +150,15 @@ impl<A: Archive> Driving<A> {
 
     fn drive(&self, mut applier: Applier, resume_from: Position) -> Result<(), Failed> {
         if applier.wants_seed() {
-            applier.seed(self.seeds(resume_from)?)?;
+            let mut jobs = Vec::new();
+            seeds::each(&self.archive, resume_from, &mut |job| jobs.push(job))?;
+            applier.seed(jobs)?;
         }
         let mut next = resume_from;
         loop {
-            if self.is_tight() {
-                // What readers ask of frames that are not applied yet, the overlay answers.
-                if self.bell.pause(LOOK_FOR_SPACE) == Woken::Stop {
-                    return Ok(());
-                }
-                continue;
+            // What readers ask of frames that are not applied yet, the overlay answers.
+            if self.wait_for_space() == Woken::Stop {
+                return Ok(());
             }
             let frames = self.frames(next)?;
             let Some(last) = frames.last() else {
@@ -189,37 +190,6 @@ impl<A: Archive> Driving<A> {
         let seen = self.view.seen().position;
         let published = frames.iter().take_while(|frame| frame.position <= seen);
         published.map(|frame| Ok(Arc::new(Published::of(frame, frame.events()?)))).collect()
-    }
-
-    /// Live and dead jobs whose submission the log before `from` told of, from the newest checkpoint: where there is
-    /// none, nothing was ever trimmed.
-    fn seeds(&self, from: Position) -> Result<Vec<Record>, Failed> {
-        let Some(newest) = self.archive.checkpoints()?.first().copied() else { return Ok(Vec::new()) };
-        let mut input = self.archive.checkpoint(newest)?;
-        checkpoint::read_head(&mut input)?;
-        let mut seeds = Vec::new();
-        saved::each_job(&mut input, |job| {
-            if job.submitted().1.position < from {
-                seeds.push(seed(&job));
-            }
-        })?;
-        Ok(seeds)
-    }
-}
-
-fn seed(job: &SavedJob) -> Record {
-    let mark = |(sequence, at)| Mark { at, sequence };
-    let submitted = mark(job.submitted());
-    Record {
-        id: job.id(),
-        queue: job.queue(),
-        state: if job.died().is_some() { State::Dead } else { State::Live },
-        attempts: if job.died().is_some() { u8::try_from(job.attempt()).unwrap_or(u8::MAX) } else { 0 },
-        generation: job.generation(),
-        payload_bytes: job.payload_bytes(),
-        submitted: Some(submitted),
-        last: job.died().map_or(submitted, mark),
-        since: crate::clock::Timestamp(0),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading the log without naming which log it is: the part of [`Archive`] that readers need, as one object.
 
+use crate::engine::seeds;
 use crate::job::event::Event;
 use crate::job::id::Pointer;
 use crate::job::id::Position;
@@ -9,6 +10,7 @@ use crate::log::Archive;
 use crate::log::Error;
 use crate::log::Floor;
 use crate::log::frame::Frame;
+use crate::work::Record;
 
 /// What readers read of a log. See [`Archive`] for what each promises.
 pub trait History: std::fmt::Debug + Send + Sync + 'static {
@@ -35,6 +37,12 @@ pub trait History: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As there.
     fn event(&self, at: Pointer) -> Result<Event, Error>;
+
+    /// Shows the live and dead jobs that were submitted before frame `from`, in order of id, as of the newest checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the checkpoint cannot be read; an input/output error.
+    fn seeds(&self, from: Position, see: &mut dyn FnMut(Record)) -> Result<(), Error>;
 }
 
 impl<A: Archive + std::fmt::Debug> History for A {
@@ -56,5 +64,8 @@ impl<A: Archive + std::fmt::Debug> History for A {
 
     fn event(&self, at: Pointer) -> Result<Event, Error> {
         Archive::event(self, at)
+    }
+    fn seeds(&self, from: Position, see: &mut dyn FnMut(Record)) -> Result<(), Error> {
+        seeds::each(self, from, see)
     }
 }

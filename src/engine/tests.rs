@@ -1,5 +1,6 @@
 use crate::clock::Clock;
 use crate::engine::Engine;
+use crate::engine::Handle;
 use crate::engine::Keeping;
 use crate::engine::Parts;
 use crate::engine::command::Command;
@@ -21,9 +22,11 @@ use crate::log::Log;
 use crate::log::directory::Directory;
 use crate::log::directory::DirectoryOptions;
 use crate::work;
+use crate::work::Filter;
 use crate::work::Place;
 use crate::work::WorkTree;
 use std::path::Path;
+use std::time::Duration;
 
 fn start(dir: &Path) -> Engine {
     let options =
@@ -97,6 +100,45 @@ async fn run_jobs(engine: &Engine, count: usize) -> Vec<JobId> {
     ids
 }
 
+/// A job that nobody works on.
+fn idle() -> NewJob {
+    NewJob { queue: "idle".parse().unwrap(), ..job(10) }
+}
+
+/// The log alone says what the work tree says, as soon as that is up to date and trimming is over. [LOG-3]
+async fn compare(handle: &Handle) {
+    let told = |page: work::Page| {
+        let records = page.records.into_iter();
+        records.map(|record| (record.id, record.state, record.last)).collect::<Vec<_>>()
+    };
+    let both = |after| {
+        let log = handle.retrace_list(after, &Filter::ALL, 700).unwrap();
+        let tree = handle.query().list(after, &Filter::ALL, 700).unwrap();
+        (log.next, told(log), told(tree))
+    };
+    let mut after = JobId::MIN;
+    loop {
+        let (mut log, mut tree) = (Vec::new(), Vec::new());
+        let mut next = None;
+        for _ in 0..200 {
+            (next, log, tree) = both(after);
+            if log == tree {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(log, tree);
+        for (id, state, last) in log.into_iter().step_by(300) {
+            let record = handle.retrace(id).unwrap().unwrap();
+            assert_eq!((record.state, record.last), (state, last));
+        }
+        match next.or(tree.last().map(|(id, ..)| *id)) {
+            Some(id) if tree.len() == 700 => after = id,
+            _ => return,
+        }
+    }
+}
+
 #[tokio::test]
 async fn finished_jobs_are_found_in_the_work_tree_through_checkpoints_trims_and_restarts() {
     let dir = tempfile::tempdir().unwrap();
@@ -116,6 +158,9 @@ async fn finished_jobs_are_found_in_the_work_tree_through_checkpoints_trims_and_
             let record = handle.query().get(*id).unwrap().unwrap();
             assert_eq!(record.state, work::State::Succeeded);
         }
+        let idle = Batch { jobs: vec![idle(); 100], origin: Origin::Anonymous };
+        handle.call(0, |reply| Command::Submit(idle, reply)).await.unwrap();
+        compare(&handle).await;
         tokio::task::spawn_blocking(|| engine.stop()).await.unwrap().unwrap();
     }
     all.sort_unstable();

@@ -24,6 +24,7 @@ use std::sync::OnceLock;
 use std::sync::RwLock;
 use std::sync::RwLockReadGuard;
 use std::sync::RwLockWriteGuard;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
@@ -134,6 +135,9 @@ pub struct View {
     published_bytes: AtomicU64,
     applied_bytes: AtomicU64,
     applied: watch::Sender<Position>,
+    /// The overlay keeps every change above this position.
+    let_go: AtomicU64,
+    tree_waits: AtomicBool,
     bell: Arc<Bell>,
 }
 
@@ -148,6 +152,8 @@ impl View {
             published_bytes: AtomicU64::new(0),
             applied_bytes: AtomicU64::new(0),
             applied: watch::Sender::new(Position(0)),
+            let_go: AtomicU64::new(0),
+            tree_waits: AtomicBool::new(false),
             bell: Arc::default(),
         }
     }
@@ -307,6 +313,22 @@ impl View {
         self.applied.subscribe()
     }
 
+    /// The frame up to which the overlay may have let go of changes; it never goes back.
+    #[must_use]
+    pub fn let_go(&self) -> Position {
+        Position(self.let_go.load(Ordering::Acquire))
+    }
+
+    /// Whether the work tree waits for space on the disk.
+    #[must_use]
+    pub fn tree_waits(&self) -> bool {
+        self.tree_waits.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::engine) fn set_tree_waits(&self, waits: bool) {
+        self.tree_waits.store(waits, Ordering::Relaxed);
+    }
+
     pub(in crate::engine) fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().expect("no holder of the view's lock panics")
     }
@@ -338,6 +360,7 @@ impl View {
     /// The work tree answers for everything up to `position` now: what the overlay kept for it goes.
     pub(in crate::engine) fn applied(&self, frames: &[Arc<Published>]) {
         let Some(newest) = frames.last() else { return };
+        self.let_go.fetch_max(newest.position.0, Ordering::AcqRel);
         let ids = frames.iter().flat_map(|frame| &frame.events).filter_map(Event::job);
         let mut ids = ids.map(|(id, _)| id).peekable();
         while ids.peek().is_some() {

@@ -12,6 +12,7 @@ use crate::job::spec::QueueChange;
 use crate::service::Error;
 use crate::service::Service;
 use crate::service::control::Outcome;
+use crate::service::lookup;
 use crate::work::Filter;
 use crate::work::State;
 use crate::work::States;
@@ -137,8 +138,8 @@ impl Service {
         let filter = Filter { queue: Some(queue), states };
         let (mut after, mut purged) = (JobId::MIN, 0);
         loop {
-            let query = self.engine().query().clone();
-            let page = self.read(move || Ok(query.list(after, &filter, PURGE_MAX)?)).await?;
+            let engine = self.engine().clone();
+            let page = self.read(move || lookup::list(&engine, after, &filter, PURGE_MAX)).await?;
             let ended = page.records.iter().filter(|record| record.last.at.position <= as_of);
             let outcomes = self.delete(ended.map(|record| record.id).collect()).await?;
             let done = |outcome: &&Outcome| matches!(outcome, Outcome::Done { .. });

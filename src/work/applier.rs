@@ -4,12 +4,12 @@ use crate::clock::Tick;
 use crate::clock::Timestamp;
 use crate::job::event::Event;
 use crate::job::id::JobId;
-use crate::job::id::Pointer;
 use crate::job::id::Position;
-use crate::job::id::QueueNo;
 use crate::job::id::Sequence;
 use crate::work::Error;
 use crate::work::buffer::Buffer;
+use crate::work::fact::Fact;
+use crate::work::fact::facts;
 use crate::work::fold::Density;
 use crate::work::fold::FOLD_PIECE;
 use crate::work::keeper::Options;
@@ -17,10 +17,7 @@ use crate::work::place::Home;
 use crate::work::prune::PRUNE_PIECE;
 use crate::work::prune::Pruning;
 use crate::work::record::Change;
-use crate::work::record::Mark;
-use crate::work::record::Outcome;
 use crate::work::record::Record;
-use crate::work::record::State;
 use crate::work::tail::Tail;
 use crate::work::tree::Positions;
 use crate::work::tree::Tree;
@@ -224,21 +221,16 @@ impl Applier {
             return Err(Error::Disorder(format!("frame {found} came after frame {newest}")));
         }
         self.newest = frame.position;
-        let mut sequence = frame.first_sequence;
-        for (index, event) in (0..).zip(frame.events) {
-            let mark = Mark { at: Pointer { position: frame.position, index }, sequence };
-            if let Some(record) = submission(event, mark, frame.time) {
+        for fact in facts(frame) {
+            match fact {
                 // What a kept tree has already is not submitted again when its tail end is replayed.
-                if frame.position > self.submitted {
-                    self.push(record)?;
+                Fact::Submitted(record) if frame.position > self.submitted => self.push(record)?,
+                Fact::Submitted(_) => {}
+                Fact::Changed(change) => {
+                    if !self.tail.change(&change) {
+                        changes.push(change);
+                    }
                 }
-            } else if let Some(change) = change(event, mark, frame.time)
-                && !self.tail.change(&change)
-            {
-                changes.push(change);
-            }
-            if event.is_update() {
-                sequence = sequence.plus(1);
             }
         }
         Ok(())
@@ -253,59 +245,5 @@ impl Applier {
         self.last_id = record.id;
         self.tail.push(record);
         Ok(())
-    }
-}
-
-/// The record of the job that `event` submits.
-fn submission(event: &Event, mark: Mark, time: Timestamp) -> Option<Record> {
-    let Event::Submitted(job) = event else { return None };
-    Some(Record {
-        id: job.id,
-        queue: job.queue,
-        state: State::Live,
-        attempts: 0,
-        generation: 0,
-        payload_bytes: u32::try_from(job.payload.0.len()).unwrap_or(u32::MAX),
-        submitted: Some(mark),
-        last: mark,
-        since: time,
-    })
-}
-
-/// The change that `event` makes to a record. Steps within a job's life make none: whoever holds the live jobs
-/// knows them, and they would double what waits in memory.
-fn change(event: &Event, mark: Mark, time: Timestamp) -> Option<Change> {
-    let became = |id: JobId, queue: QueueNo, state: State| {
-        Some(Change::new(id, queue, mark, time, Outcome::Became(state)))
-    };
-    match *event {
-        Event::Succeeded { id, queue, attempt, .. } => {
-            became(id, queue, State::Succeeded).map(|change| change.at_attempt(attempt))
-        }
-        Event::Dead { id, queue, attempt, .. } => {
-            became(id, queue, State::Dead).map(|change| change.at_attempt(attempt))
-        }
-        Event::Cancelled { id, queue, attempt, .. } => {
-            became(id, queue, State::Cancelled).map(|change| change.at_attempt(attempt))
-        }
-        Event::Expired { id, queue } => became(id, queue, State::Expired),
-        Event::Retried { id, queue, generation } => {
-            became(id, queue, State::Live).map(|change| change.in_generation(generation))
-        }
-        Event::Deleted { id, queue } => Some(Change::new(id, queue, mark, time, Outcome::Deleted)),
-        Event::Submitted(_)
-        | Event::Started { .. }
-        | Event::Progress { .. }
-        | Event::Retrying { .. }
-        | Event::Released { .. }
-        | Event::QueueMade { .. }
-        | Event::QueueSet { .. }
-        | Event::CursorSet { .. }
-        | Event::CursorDropped { .. }
-        | Event::KeyTaken { .. }
-        | Event::KeysForgotten { .. }
-        | Event::ProducerAdvanced { .. }
-        | Event::ProducersForgotten { .. }
-        | Event::Opened { .. } => None,
     }
 }

@@ -103,7 +103,9 @@ impl WorkTree {
     /// Bytes that the file system of the tree has left; `None` where it does not tell.
     #[must_use]
     pub fn free_bytes(&self) -> Option<u64> {
-        let space = rustix::fs::statvfs(&self.place.dir).ok()?;
+        // Before the first start it is not there yet.
+        let mut places = std::iter::once(&*self.place.dir).chain(self.place.dir.parent());
+        let space = places.find_map(|place| rustix::fs::statvfs(place).ok())?;
         Some(space.f_bavail.saturating_mul(space.f_frsize))
     }
 
@@ -128,22 +130,33 @@ impl WorkTree {
         }
     }
 
-    /// Abandons the tree, whatever its applier is doing or stuck in, and begins a new one. Readers switch at once,
-    /// and get [`Error::Rebuilding`] for what is not there yet.
+    /// Abandons the tree, whatever its applier is doing or stuck in, and gives its space back. Readers get
+    /// [`Error::Closed`] until there is another one.
     ///
     /// # Errors
-    /// As [`WorkTree::open`]; then readers get [`Error::Closed`], and this may be tried again.
-    pub fn rebuild(&self, span: Span, reason: &str) -> Result<Opened, Error> {
+    /// [`Error::Io`]; then this has to be tried again.
+    pub fn abandon(&self) -> Result<(), Error> {
         if let Some(old) = self.shared.switch(None) {
             old.abandon();
             dispose(old);
         }
-        if let Some(home) = self.home.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let mut home = self.home.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(home) = &*home {
             // Without this a crash before the next tree is made could bring the abandoned one back.
             home.disown()?;
-            // The next one may need the space.
             home.remove();
         }
+        *home = None;
+        Ok(())
+    }
+
+    /// Abandons the tree and begins a new one. Readers switch at once, and get [`Error::Rebuilding`] for what is not
+    /// there yet.
+    ///
+    /// # Errors
+    /// As [`WorkTree::open`]; then readers get [`Error::Closed`], and this may be tried again.
+    pub fn rebuild(&self, span: Span, reason: &str) -> Result<Opened, Error> {
+        self.abandon()?;
         self.forget_below(span.floor);
         self.begin(span, reason.to_owned())
     }

@@ -31,7 +31,7 @@ impl Filter {
     /// Every job.
     pub const ALL: Filter = Filter { queue: None, states: States::ALL };
 
-    fn admits(&self, record: &Record) -> bool {
+    pub(crate) fn admits(&self, record: &Record) -> bool {
         self.states.contains(record.state) && self.queue.is_none_or(|queue| queue == record.queue)
     }
 }

@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
     }
 
     fn of_tree(&self, filter: &Filter) -> Result<Candidates, Error> {
-        let page = self.engine.query().list(self.after, filter, JOBS_MAX)?;
+        let page = lookup::list(self.engine, self.after, filter, JOBS_MAX)?;
         let mut found: Vec<(JobId, Option<Record>)> =
             page.records.into_iter().map(|record| (record.id, Some(record))).collect();
         let next = match page.next {
@@ -151,7 +151,7 @@ impl<'a> Walk<'a> {
         let views = self.engine.view().jobs(found.iter().map(|(id, _)| *id));
         // The overlay may have let go of a change that the record does not show yet, but only if the tree went on
         // meanwhile. Then the tree is asked again, after the overlay: see `locate`.
-        let still = self.engine.query().applied() == tree_at;
+        let still = self.engine.view().let_go() <= tree_at;
         let mut jobs = Vec::with_capacity(found.len());
         for ((id, record), view) in found.into_iter().zip(views) {
             let located = match (view, record) {

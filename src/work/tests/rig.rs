@@ -25,6 +25,7 @@ use crate::work::Query;
 use crate::work::Record;
 use crate::work::Span;
 use crate::work::State;
+use crate::work::Trace;
 use crate::work::WorkTree;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -204,20 +205,48 @@ impl Rig {
         }
     }
 
-    /// The tree says what the model says, job by job and page by page.
+    /// What the log alone tells, page by page, while few jobs are remembered.
+    fn traced(&self, limit: usize) -> Vec<Record> {
+        let (mut after, mut all) = (JobId::MIN, Vec::new());
+        loop {
+            let mut trace = Trace::after(after, &Filter::ALL).with_jobs_max(40);
+            self.feed(&mut trace);
+            let page = trace.page(limit, self.floor, self.head());
+            all.extend(page.records);
+            match page.next {
+                Some(next) => after = next,
+                None => return all,
+            }
+        }
+    }
+
+    fn feed(&self, trace: &mut Trace) {
+        let old = self.model(self.head()).into_values().filter(|job| job.submitted_position() < self.floor);
+        old.filter(|job| matches!(job.state, State::Live | State::Dead)).for_each(|job| trace.seed(job));
+        for at in self.floor.0 as usize - 1..self.frames.len() {
+            trace.take(&frame(&self.frames, at));
+        }
+    }
+
+    /// The tree says what the model says, job by job and page by page, and so does the log without it.
     pub(super) fn check(&self, limit: usize) {
+        self.check_list(&self.traced(limit));
+        self.check_list(&self.list(&Filter::ALL, limit));
         let model = self.model(self.head());
-        let listed = self.list(&Filter::ALL, limit);
-        let expected: Vec<Record> =
-            model.values().zip(&listed).map(|(expected, got)| as_far_as_known(*expected, got)).collect();
-        assert_eq!(listed, expected);
-        assert_eq!(listed.len(), model.len());
         for id in (0..self.jobs + 2).map(|number| JobId::from_u128(u128::from(number))) {
             let got = self.query.get(id).unwrap();
             let expected =
                 model.get(&id).map(|expected| got.map_or(*expected, |got| as_far_as_known(*expected, &got)));
             assert_eq!(got, expected);
         }
+    }
+
+    fn check_list(&self, listed: &[Record]) {
+        let model = self.model(self.head());
+        let expected: Vec<Record> =
+            model.values().zip(listed).map(|(expected, got)| as_far_as_known(*expected, got)).collect();
+        assert_eq!(listed, expected);
+        assert_eq!(listed.len(), model.len());
     }
 }
 
