@@ -2,7 +2,9 @@
 
 mod crew;
 mod death;
+mod link;
 mod stop;
+mod wire;
 
 use crate::harness::Place;
 use crate::harness::Server;
