@@ -120,6 +120,7 @@ fn lifecycle(dir: &Path, clock: &Clock) -> (f64, f64) {
     let attach = Attach {
         name: "worker".into(),
         description: "".into(),
+        slots: 0,
         queues: vec!["q".parse().expect("a queue name")],
         free: FRAME as u32,
         held: Vec::new(),

@@ -81,7 +81,7 @@ enum Command {
     Queues(queues::Arguments),
     /// Look at the cursors that the server keeps, and move them
     Cursors(cursors::Arguments),
-    /// List the workers
+    /// List the workers and pools: their slots, their jobs, their last sign of life
     Workers(workers::Arguments),
     /// Show what server this is and how it stands
     Info(info::Arguments),

@@ -1,6 +1,8 @@
 //! What a pool is told on the command line: which queues, how many processes, which command and how it is run.
 
 use crate::cli::words;
+use crate::config;
+use crate::config::Config;
 use crate::job::id::QueueName;
 use crate::pool;
 use crate::pool::Command;
@@ -66,6 +68,47 @@ pub(crate) struct Workforce {
     #[arg(long, value_name = "DURATION", value_parser = words::span, default_value = "5s")]
     #[arg(env = "GANGLINE_WORK_KILL_GRACE")]
     kill_grace: Duration,
+}
+
+/// A pool of Python tasks inside a server.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Tasks {
+    /// Run the tasks of a Python module in processes of the server's own: $GANGLINE_PYTHON or python3, -m gangline.worker
+    /// MODULE
+    #[arg(long, value_name = "MODULE")]
+    python: Option<String>,
+    /// A queue that the Python processes take jobs from; may be repeated [default: default]
+    #[arg(long = "queue", short, value_name = "NAME", requires = "python")]
+    queues: Vec<QueueName>,
+    /// How many Python processes work at the same time [default: one a core]
+    #[arg(long, short = 'j', value_name = "NUMBER", requires = "python")]
+    processes: Option<NonZeroUsize>,
+}
+
+impl Tasks {
+    /// Adds the pool, if there is to be one, checked as far as that is possible.
+    ///
+    /// # Errors
+    /// A Python that is not there, or another pool of its name.
+    pub(crate) fn add_to(self, config: &mut Config) -> anyhow::Result<()> {
+        let Some(module) = self.python else { return Ok(()) };
+        let command = python(&module);
+        command.resolve()?;
+        let slots = Slots { queues: self.queues, processes: self.processes };
+        let mut spec = slots.spec(Mode::Serve(command, Recycle::default()));
+        spec.name = module.into();
+        spec.config.stop_grace = config.shutdown_grace;
+        spec.config.result_bytes_max = config.sizes.result_bytes_max;
+        if config.pools.iter().any(|pool| pool.name == spec.name) {
+            let text = format!(
+                "--python: a pool of the configuration file is called {:?} too: rename it",
+                spec.name
+            );
+            return Err(config::Error::Inconsistent(text).into());
+        }
+        config.pools.push(spec);
+        Ok(())
+    }
 }
 
 impl Workforce {

@@ -6,6 +6,7 @@
 use crate::cli::exit::Exit;
 use crate::cli::memory;
 use crate::cli::output;
+use crate::cli::pool::Tasks;
 use crate::cli::setting::Flags;
 use crate::cli::signals::Signals;
 use crate::cli::telling;
@@ -22,12 +23,15 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
+    tasks: Tasks,
+    #[command(flatten)]
     settings: Flags,
 }
 
 /// Runs the service.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let config = arguments.settings.load()?.config;
+    let mut config = arguments.settings.load()?.config;
+    arguments.tasks.add_to(&mut config)?;
     telling::begin(&config.log);
     memory::bound();
     let runtime = tokio::runtime::Builder::new_multi_thread()

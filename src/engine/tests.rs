@@ -61,6 +61,7 @@ async fn run_jobs(engine: &Engine, count: usize) -> Vec<JobId> {
     let attach = Attach {
         name: "worker".into(),
         description: "".into(),
+        slots: 0,
         queues: vec!["q".parse().unwrap()],
         free: 64,
         held: Vec::new(),

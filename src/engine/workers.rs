@@ -33,6 +33,8 @@ pub struct Attach {
     pub name: Arc<str>,
     /// What it says about itself; may be empty.
     pub description: Arc<str>,
+    /// How many jobs it works on at a time, for operators; 0: it does not say.
+    pub slots: u32,
     /// What it takes jobs from.
     pub queues: Vec<QueueName>,
     /// How many leases it takes now.
@@ -94,6 +96,8 @@ pub struct WorkerView {
     pub name: Arc<str>,
     /// What it said about itself; may be empty.
     pub description: Arc<str>,
+    /// How many jobs it works on at a time; 0: it does not say.
+    pub slots: u32,
     /// What it takes jobs from.
     pub queues: Vec<QueueName>,
     /// How many more leases it takes.
@@ -114,6 +118,7 @@ pub(in crate::engine) struct Worker {
     pub(in crate::engine) name: Arc<str>,
     pub(in crate::engine) queues: Vec<QueueName>,
     description: Arc<str>,
+    slots: u32,
     turn: u64,
     free: u32,
     held: Vec<Slot>,
@@ -176,6 +181,7 @@ impl Workers {
         worker.turn = turn;
         worker.queues = attach.queues;
         worker.description = attach.description;
+        worker.slots = attach.slots;
         worker.free = attach.free.min(FREE_MAX);
         worker.liveness = attach.liveness;
         (worker.heard, worker.attached) = (now, now);
@@ -199,6 +205,7 @@ impl Workers {
         let worker = Worker {
             name: name.clone(),
             description: "".into(),
+            slots: 0,
             queues: Vec::new(),
             turn: 0,
             free: 0,
@@ -433,10 +440,17 @@ impl Workers {
         let view = |(_, worker): (u32, &Worker)| WorkerView {
             name: worker.name.clone(),
             description: Arc::clone(&worker.description),
+            slots: worker.slots,
             queues: worker.queues.clone(),
             free: worker.free(),
             jobs: worker.held.iter().map(|slot| id_of(*slot)).collect(),
-            silent_ms: u64::try_from(now.since(worker.heard).as_millis()).unwrap_or(u64::MAX),
+            silent_ms: match (worker.liveness, &worker.outlet) {
+                // It lives as long as this process.
+                (Liveness::Local, Some(_)) => 0,
+                (Liveness::Local, None) | (Liveness::Signs, _) => {
+                    u64::try_from(now.since(worker.heard).as_millis()).unwrap_or(u64::MAX)
+                }
+            },
             connected: worker.outlet.is_some(),
             attached_ms: u64::try_from(now.since(worker.attached).as_millis()).unwrap_or(u64::MAX),
         };

@@ -185,6 +185,7 @@ impl Rig {
         let attach = Attach {
             name: format!("failing worker of {queue}").into(),
             description: "".into(),
+            slots: 0,
             queues: vec![queue.parse().unwrap()],
             free: 1,
             held: Vec::new(),
@@ -215,6 +216,7 @@ impl Rig {
         let attach = Attach {
             name: format!("worker of {queue}").into(),
             description: "of the test".into(),
+            slots: 0,
             queues: vec![queue.parse().unwrap()],
             free: 64,
             held: Vec::new(),

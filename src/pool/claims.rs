@@ -322,6 +322,11 @@ async fn stop_first(pool: &Pool, attempts: &VecDeque<AttemptId>) {
     }
 }
 
+/// How many jobs such a pool works on at a time, as operators are told.
+pub(in crate::pool) fn slots(config: &Config) -> u32 {
+    u32::try_from(config.processes.get()).unwrap_or(u32::MAX)
+}
+
 fn release(holder: Holder, why: &str) -> FinishRequest {
     FinishRequest { holder, finish: Finish::Release { delay: Duration::ZERO, reason: why.into() } }
 }

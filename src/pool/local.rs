@@ -12,9 +12,11 @@ use crate::engine::workers::Unnamed;
 use crate::job::decide::finish::Holder;
 use crate::pool::Assignment;
 use crate::pool::Error;
+use crate::pool::Mode;
 use crate::pool::Spawner;
 use crate::pool::claims::Claims;
 use crate::pool::claims::PoolSpec;
+use crate::pool::claims::slots;
 use crate::pool::source::Answer;
 use crate::pool::source::Heard;
 use crate::pool::source::News;
@@ -39,7 +41,8 @@ pub fn start(service: &Service, spec: PoolSpec, spawner: &Spawner, clock: &Clock
     let shutdown = service.shutdown();
     let hello = Hello {
         name: format!("{LOCAL_PREFIX}{}", spec.name).into(),
-        description: "".into(),
+        description: about(&spec.config.mode).into(),
+        slots: slots(&spec.config),
         queues: spec.queues,
         free: 0,
         held: Vec::new(),
@@ -57,6 +60,16 @@ pub fn start(service: &Service, spec: PoolSpec, spawner: &Spawner, clock: &Clock
         claims.run(local, reports).await.ok();
     });
     Ok(())
+}
+
+/// What an operator sees of it.
+fn about(mode: &Mode) -> String {
+    let program = match mode {
+        Mode::Each(command) | Mode::Serve(command, _) => command.argv.first(),
+        Mode::Handler(_) => None,
+    };
+    program
+        .map_or_else(|| "in the server".to_owned(), |program| format!("{}, in the server", program.display()))
 }
 
 /// The engine takes nothing more and gives nothing more.

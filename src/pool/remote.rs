@@ -18,6 +18,7 @@ use crate::pool::Spawner;
 use crate::pool::claims::Claims;
 use crate::pool::claims::Left;
 use crate::pool::claims::PoolSpec;
+use crate::pool::claims::slots;
 use crate::pool::source::Answer;
 use crate::pool::source::Heard;
 use crate::pool::source::News;
@@ -85,11 +86,13 @@ pub fn start(
     shutdown: &Shutdown,
 ) -> Result<Remote, Error> {
     let now = CancellationToken::new();
+    let slots = slots(&spec.config);
     let (claims, reports) = Claims::start(spec.config, spawner, clock, shutdown, now.clone())?;
     let hello = v1::Hello {
         worker_id: identity.name,
         queues: spec.queues.iter().map(ToString::to_string).collect(),
         description: identity.description,
+        slots,
         ..v1::Hello::default()
     };
     let (stands, standing) = watch::channel(Standing::Away);

@@ -34,6 +34,8 @@ pub struct Hello {
     pub name: Arc<str>,
     /// What it says about itself; may be empty.
     pub description: Arc<str>,
+    /// How many jobs it works on at a time, for operators; 0: it does not say.
+    pub slots: u32,
     /// What it takes jobs from.
     pub queues: Vec<QueueName>,
     /// How many leases it takes now.
@@ -76,8 +78,8 @@ impl Service {
     /// If the engine does not take it.
     pub async fn attach_worker(&self, hello: Hello) -> Result<(Teller, Hearing, Welcome), Error> {
         let (outlet, hearing) = mpsc::unbounded_channel();
-        let Hello { name, description, queues, free, held, liveness, unnamed } = hello;
-        let attach = Attach { name, description, queues, free, held, outlet, liveness, unnamed };
+        let Hello { name, description, slots, queues, free, held, liveness, unnamed } = hello;
+        let attach = Attach { name, description, slots, queues, free, held, outlet, liveness, unnamed };
         let welcome = self.engine().call(0, |reply| Command::Attach(attach, reply)).await?;
         let teller = Teller {
             engine: self.engine().clone(),

@@ -54,6 +54,11 @@ impl Place {
         Server::try_start(self, gangline(&[]), flags).unwrap_or_else(|output| panic!("no server: {output:?}"))
     }
 
+    /// Starts a server here by a command of its own, such as one with other variables.
+    pub(crate) fn serve_by(&self, command: Command, flags: &[&str]) -> Server {
+        Server::try_start(self, command, flags).unwrap_or_else(|output| panic!("no server: {output:?}"))
+    }
+
     /// Starts a server here to which a limit on the size of files is an error, not a deadly signal.
     pub(crate) fn serve_ignoring_file_size_signals(&self, flags: &[&str]) -> Server {
         let mut shell = Command::new("sh");

@@ -8,6 +8,7 @@ mod wire;
 
 use crate::harness::Place;
 use crate::harness::Server;
+use crate::harness::gangline;
 use crate::harness::run;
 use crate::harness::stderr;
 use crate::verbs::ask;
@@ -17,6 +18,8 @@ use crate::work::crew::Crew;
 use crate::work::crew::ended;
 use crate::work::crew::result;
 use gangline::cli::exit::Exit;
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn a_pool_works_on_the_queues_it_names_in_both_ways() {
@@ -31,6 +34,33 @@ fn a_pool_works_on_the_queues_it_names_in_both_ways() {
     }
     let other = submit(&server, &["--queue", "d", "word"]);
     assert!(told(&server, &["get", &other]).contains("ready"), "nobody works on it");
+}
+
+/// Pools of the server and of other machines are listed alike, with what they work on.
+#[test]
+fn pools_are_listed_with_their_slots_their_jobs_and_their_last_sign_of_life() {
+    let place = Place::new();
+    let pool = "[[pools]]\nname = \"inside\"\nqueues = [\"other\"]\nmode = \"each\"\ncommand = [\"cat\"]\nprocesses = 5\n";
+    let file = place.write("gangline.toml", pool).display().to_string();
+    let server = place.serve(&["--config", &file]);
+    let _crew = Crew::start(&server, &["--name", "outside", "-j2", "--each", "--", "sleep", "1000"]);
+    let running = submit(&server, &["x"]);
+    crew::began(&server, &running, 1);
+    let listed = told(&server, &["workers", "--json"]);
+    let workers: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let [inside, outside] = &workers[..] else { panic!("two pools: {listed}") };
+    assert_eq!((&inside["worker_id"], &inside["slots"]), (&"@inside".into(), &5.into()));
+    assert_eq!(inside["description"], "cat, in the server");
+    assert_eq!((&outside["worker_id"], &outside["slots"]), (&"outside".into(), &2.into()));
+    assert_eq!((&outside["leases"], &outside["free_slots"]), (&1.into(), &3.into()));
+    assert_eq!(outside["job_ids"], Value::from(vec![running]));
+    for worker in &workers {
+        let heard: jiff::Timestamp =
+            worker["last_heard_at"].as_str().expect("a time").parse().expect("a time");
+        assert!((0..6_000).contains(&(crew::now_ms() - heard.as_millisecond())), "{worker}");
+    }
+    let table = told(&server, &["workers"]);
+    assert!(table.lines().any(|line| line.starts_with("outside  default  2      1")), "{table}");
 }
 
 /// Together they are over what one message may hold, in both directions.
@@ -58,6 +88,34 @@ fn a_result_that_the_server_does_not_take_is_a_failure_of_its_job() {
     let message = dead["failures"][0]["message"].as_str().unwrap_or_default();
     assert!(message.contains("did not take the result") && message.contains("1024"), "{dead}");
     assert_eq!(told(&server, &["submit", "--wait", "10\n"]).len(), 10);
+}
+
+/// The Python package is tested where it is made; here a script stands in for the interpreter and says what it was asked.
+#[test]
+fn a_module_is_run_by_the_python_that_is_named_here_and_inside_the_server() {
+    let place = Place::new();
+    let script = "#!/bin/sh\nwhile read -r line; do id=${line#*id\\\":\\\"}; id=${id%%\\\"*}\n\
+                  echo \"{\\\"id\\\":\\\"$id\\\",\\\"result\\\":\\\"$* $PYTHONPATH\\\"}\"; done\n";
+    let python = place.write("python", script);
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let mut serve = gangline(&[]);
+    serve.env("GANGLINE_PYTHON", &python).env("PYTHONPATH", "here");
+    let server = place.serve_by(serve, &["--python", "shop.tasks", "--queue", "inside", "-j1"]);
+    let mut work = gangline(&["work", "--queue", "outside", "-j1", "--python", "shop.tasks"]);
+    work.env("GANGLINE_PYTHON", &python).env("GANGLINE_SERVER", server.address().to_string());
+    work.env("PYTHONPATH", "here");
+    let _crew = Crew::of(work);
+    for queue in ["inside", "outside"] {
+        let asked = told(&server, &["submit", "--queue", queue, "--wait", "x"]);
+        assert_eq!(asked, "-m gangline.worker shop.tasks here", "{queue}");
+    }
+    let refused = gangline(&["work", "--python", "tasks"])
+        .env("GANGLINE_PYTHON", "/no/python")
+        .output()
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("/no/python"), "{}", stderr(&refused));
+    assert_eq!(run(&["serve", "--queue", "x"]).status.code(), Some(2), "a queue of which pool?");
 }
 
 #[test]

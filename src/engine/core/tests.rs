@@ -113,6 +113,7 @@ impl Rig {
         let attach = Attach {
             name: name.into(),
             description: "".into(),
+            slots: 0,
             queues: queues.iter().map(|queue| queue.parse().unwrap()).collect(),
             free,
             held: Vec::new(),

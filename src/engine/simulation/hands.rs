@@ -130,6 +130,7 @@ impl World {
         let attach = Attach {
             name: hand.name.clone(),
             description: "".into(),
+            slots: 0,
             queues: queues.collect(),
             free: self.dice.below(4) as u32,
             held: hand.held.iter().chain(hand.old.last()).map(named).collect(),
@@ -305,6 +306,7 @@ impl World {
         let attach = Attach {
             name: self.hands[number].name.clone(),
             description: "".into(),
+            slots: 0,
             queues: QUEUES.iter().map(|name| name.parse().unwrap()).collect(),
             free: 5,
             held: Vec::new(),

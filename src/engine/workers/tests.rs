@@ -24,6 +24,7 @@ fn attach(workers: &mut Workers, name: &str, queues: &[&str]) -> (u32, Unbounded
     let attach = Attach {
         name: name.into(),
         description: "".into(),
+        slots: 0,
         queues: queues.iter().map(|name| queue(name)).collect(),
         free: 10,
         held: Vec::new(),

@@ -11,6 +11,9 @@ use crate::proto::v1;
 use crate::service::home::Durability;
 use crate::service::info::ServerInfo;
 
+/// A page of workers is to fit into one message.
+const JOBS_SHOWN_MAX: usize = 50;
+
 /// Which workers to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkersAfter {
@@ -49,6 +52,8 @@ pub fn to_list_workers(
 }
 
 fn to_worker(worker: &WorkerView, now: Timestamp) -> v1::Worker {
+    let mut jobs = worker.jobs.clone();
+    jobs.sort_unstable();
     let ago = |millis: u64| time::to_timestamp(Timestamp(now.0.saturating_sub(millis)));
     v1::Worker {
         worker_id: worker.name.as_ref().to_owned(),
@@ -58,6 +63,8 @@ fn to_worker(worker: &WorkerView, now: Timestamp) -> v1::Worker {
         description: worker.description.as_ref().to_owned(),
         connected_at: worker.connected.then(|| ago(worker.attached_ms)),
         last_heard_at: Some(ago(worker.silent_ms)),
+        slots: worker.slots,
+        job_ids: jobs.iter().take(JOBS_SHOWN_MAX).map(ToString::to_string).collect(),
     }
 }
 

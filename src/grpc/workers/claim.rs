@@ -110,6 +110,7 @@ fn from_claim(request: &v1::ClaimJobsRequest) -> Result<(Hello, Duration), Refus
     let hello = Hello {
         name,
         description: "".into(),
+        slots: 0,
         queues,
         free: request.jobs_max.max(1),
         held: Vec::new(),

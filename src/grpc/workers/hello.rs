@@ -34,6 +34,7 @@ pub(in crate::grpc::workers) fn from_hello(hello: &v1::Hello, free: u32) -> Resu
     Ok(Hello {
         name,
         description: description.unwrap_or_default(),
+        slots: hello.slots,
         queues,
         free,
         held: held.into_iter().map(|holder| (holder.id, holder.token)).collect(),
