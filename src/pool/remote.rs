@@ -126,8 +126,12 @@ impl Source for Stream {
                 }
                 client::Heard::Broke(error) => {
                     let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "the link to the server broke; running jobs go on");
-                    self.stands.send_replace(Standing::Away);
+                    // Said once, not at every try: the link is opened again until it stands.
+                    if self.stands.send_replace(Standing::Away) == Standing::Ready {
+                        tracing::warn!(error, "the link to the server broke; running jobs go on");
+                    } else {
+                        tracing::debug!(error, "the server does not answer yet");
+                    }
                     return Ok(Heard::Away);
                 }
                 // Only after `close`, which waits for it itself.
