@@ -5,6 +5,7 @@ pub mod exit;
 
 mod advice;
 mod bench;
+mod bounds;
 mod cancel;
 mod changes;
 mod config;

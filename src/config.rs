@@ -6,7 +6,7 @@
 
 mod check;
 mod file;
-mod kind;
+pub(crate) mod kind;
 mod layers;
 mod pool;
 mod settings;

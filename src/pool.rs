@@ -210,6 +210,7 @@ impl Pool {
         shutdown: &Shutdown,
     ) -> Result<(Pool, mpsc::Receiver<Report>), Error> {
         let work = Work::of(&config.mode)?;
+        work.warn_of_loose_limits();
         let (reports, told) = mpsc::channel(REPORTS_MAX);
         let processes = config.processes.get();
         let backlog = Arc::new(Backlog::new(processes));
@@ -228,9 +229,9 @@ impl Pool {
                 clock: clock.clone(),
             };
             match work.clone() {
-                Work::Each(order) => shutdown.spawn(each::run(slot, spawner.clone(), order)),
+                Work::Each(order) => shutdown.spawn(each::run(slot, spawner.slot(), order)),
                 Work::Serve(order, recycle) => {
-                    shutdown.spawn(serve::run(slot, spawner.clone(), order, recycle))
+                    shutdown.spawn(serve::run(slot, spawner.slot(), order, recycle))
                 }
                 Work::Handler(handler) => shutdown.spawn(handler::run(slot, handler)),
             };
@@ -290,5 +291,17 @@ impl Work {
             Mode::Serve(command, recycle) => Work::Serve(command.resolve()?, *recycle),
             Mode::Handler(handler) => Work::Handler(Arc::clone(handler)),
         })
+    }
+
+    fn warn_of_loose_limits(&self) {
+        let (Work::Each(order) | Work::Serve(order, _)) = self else { return };
+        if let Err(error) = order.limits.check_processes_max() {
+            tracing::warn!(
+                processes_max = order.limits.processes_max,
+                %error,
+                "the kernel does not hold processes_max here: a fork bomb can outrun our looks, one in 50 ms; run as root, \
+                 or let systemd delegate: Delegate=pids and DelegateSubgroup=server"
+            );
+        }
     }
 }

@@ -11,6 +11,7 @@ mod embedded;
 mod fold;
 mod print;
 
+use crate::cli::bounds::Bounds;
 use crate::cli::exit::Exit;
 use crate::cli::lines::Lines;
 use crate::cli::output;
@@ -25,6 +26,8 @@ use crate::pool;
 use crate::pool::Command;
 use crate::pool::Mode;
 use crate::pool::Recycle;
+use crate::pool::limits::Limits;
+use crate::pool::limits::NewPrivileges;
 use crate::proto::v1;
 use anyhow::Context;
 use bytes::Bytes;
@@ -63,6 +66,8 @@ pub(crate) struct Arguments {
     /// How long a line may take
     #[arg(long, value_name = "DURATION", value_parser = words::span)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    bounds: Bounds,
     /// How often a line that failed is tried again
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..65_535))]
@@ -147,9 +152,11 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 impl Arguments {
     /// The pool, checked as far as that is possible before anything is opened.
     fn pool(&self) -> Result<pool::Config, pool::Error> {
-        // It is the caller's own shell that the command is started from: it gets the caller's environment.
+        // It is the caller's own shell that the command is started from: it gets the caller's environment and rights.
         let inherit = std::env::vars_os().map(|(name, _)| name).collect();
-        let command = Command { inherit, ..Command::new(&self.command) };
+        let limits = Limits { new_privileges: NewPrivileges::Allowed, ..Limits::default() };
+        let limits = self.bounds.on(limits);
+        let command = Command { inherit, limits, ..Command::new(&self.command) };
         command.resolve()?;
         let mode = if self.serve { Mode::Serve(command, Recycle::default()) } else { Mode::Each(command) };
         let mut config = pool::Config::new(mode);

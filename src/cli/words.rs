@@ -1,6 +1,7 @@
 //! Values of arguments that several commands take, parsed before anything is opened.
 
 use crate::clock::Timestamp;
+use crate::config::kind::parse_bytes;
 use crate::engine::workers::LOCAL_PREFIX;
 use std::str::FromStr;
 use std::time::Duration;
@@ -30,6 +31,11 @@ impl FromStr for Label {
             Some(_) | None => Err("write name=value".to_owned()),
         }
     }
+}
+
+/// A size such as `64MiB`.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text)
 }
 
 /// A duration such as `90s` or `1h 30m`.

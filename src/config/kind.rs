@@ -41,7 +41,8 @@ const UNITS: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
-fn parse_bytes(text: &str) -> Result<u64, String> {
+/// The number of bytes that `text` says, with a unit or without.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let (number, factor) = UNITS
         .iter()

@@ -10,6 +10,8 @@
 //! environment = { OMP_NUM_THREADS = "1" }
 //! recycle_jobs = 1000
 //! address_space = "2GiB"
+//! memory_bytes_max = "1GiB"
+//! processes_max = 64
 //! ```
 
 use crate::config::Config;
@@ -26,12 +28,13 @@ use crate::pool::Mode;
 use crate::pool::Recycle;
 use crate::pool::claims::PoolSpec;
 use crate::pool::limits::Limits;
+use crate::pool::limits::NewPrivileges;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Every key of a pool.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 21] = [
     "name",
     "queues",
     "mode",
@@ -49,6 +52,9 @@ const KEYS: [&str; 18] = [
     "open_files",
     "core_bytes",
     "user_processes",
+    "memory_bytes_max",
+    "processes_max",
+    "new_privileges",
     "stop_grace",
 ];
 
@@ -75,6 +81,10 @@ struct Written {
     open_files: Option<u64>,
     core_bytes: Option<String>,
     user_processes: Option<u64>,
+    memory_bytes_max: Option<String>,
+    processes_max: Option<u64>,
+    #[serde(default)]
+    new_privileges: bool,
 }
 
 /// The pool that `table` says; what it leaves open follows the rest of the configuration.
@@ -168,6 +178,14 @@ impl Reader<'_> {
                 open_files: written.open_files,
                 core_bytes: self.optional::<_, Bytes>("core_bytes", written.core_bytes.as_deref())?,
                 processes: written.user_processes,
+                memory_bytes_max: self
+                    .optional::<_, Bytes>("memory_bytes_max", written.memory_bytes_max.as_deref())?,
+                processes_max: written.processes_max,
+                new_privileges: if written.new_privileges {
+                    NewPrivileges::Allowed
+                } else {
+                    NewPrivileges::Denied
+                },
             },
             ..Command::new(&written.command)
         })

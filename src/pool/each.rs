@@ -21,15 +21,15 @@ use crate::pool::slot::Slot;
 use crate::pool::spawner::Ended;
 use crate::pool::spawner::Exit;
 use crate::pool::spawner::Order;
-use crate::pool::spawner::Spawner;
+use crate::pool::spawner::SlotSpawner;
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// Runs a slot until the pool stops.
-pub(crate) async fn run(mut slot: Slot, spawner: Spawner, order: Order) {
+pub(crate) async fn run(mut slot: Slot, mut spawner: SlotSpawner, order: Order) {
     let mut backoff = Backoff::default();
     while let Some(job) = slot.next().await {
-        match Process::start(&spawner, order_for(&order, &job)).await {
+        match Process::start(&mut spawner, order_for(&order, &job)).await {
             Ok(process) => {
                 backoff = Backoff::default();
                 let outcome = execute(&mut slot, process, &job).await;
@@ -62,7 +62,8 @@ async fn execute(slot: &mut Slot, mut process: Process, job: &Assignment) -> Out
                 let why = Why::ResultOverLimit(config.result_bytes_max);
                 process.end(why, Force::AtOnce, slot.now(), config.kill_grace);
             }
-            Step::Output | Step::OutputEnd | Step::Jobs => {}
+            // A process need not read all its input; whether it does its work shows otherwise.
+            Step::Output | Step::InputEnd | Step::OutputEnd | Step::Jobs => {}
             Step::Cancel(attempt) if attempt == job.attempt_id() => {
                 process.end(Why::Cancelled, Force::Grace, slot.now(), config.kill_grace);
             }
@@ -92,6 +93,7 @@ fn outcome(process: Process, ended: Ended, result_bytes_max: usize) -> Outcome {
         return Outcome::stopped(why, ended, &stderr);
     }
     match ended {
+        Ended::Exit(Exit { over: Some(_), .. }) => Outcome::died(ended, &stderr),
         Ended::Exit(Exit { code: Some(0), .. }) if process.inbox.len() > result_bytes_max => {
             Outcome::failed(FailureKind::Failed, &over_limit(result_bytes_max), process_end(ended, &stderr))
         }

@@ -109,6 +109,7 @@ impl Outcome {
     /// The outcome of the job in a process that ended by itself without completing it.
     pub(crate) fn died(ended: Ended, stderr: &str) -> Outcome {
         let message = match ended {
+            Ended::Exit(Exit { over: Some(over), .. }) => format!("the worker process {over}"),
             Ended::Exit(Exit { signal: Some(signal), .. }) => {
                 format!("the worker process was killed by {}{}", signal_name(signal), hint(signal))
             }

@@ -10,7 +10,7 @@ use crate::pool::slot::wait_until;
 use crate::pool::spawner::Ended;
 use crate::pool::spawner::GroupSignal;
 use crate::pool::spawner::Order;
-use crate::pool::spawner::Spawner;
+use crate::pool::spawner::SlotSpawner;
 use crate::pool::spawner::Worker;
 use crate::pool::tail::Tail;
 use bytes::BytesMut;
@@ -89,6 +89,8 @@ pub(crate) enum Interest {
 pub(crate) enum Step {
     /// There is more in the inbox.
     Output,
+    /// The process closed its stdin, and there is something that it did not read.
+    InputEnd,
     /// The process closed its stdout.
     OutputEnd,
     /// The process has ended, and its group is killed.
@@ -104,7 +106,7 @@ pub(crate) enum Step {
 }
 
 impl Process {
-    pub(crate) async fn start(spawner: &Spawner, order: Order) -> Result<Process, Error> {
+    pub(crate) async fn start(spawner: &mut SlotSpawner, order: Order) -> Result<Process, Error> {
         let (worker, pipes) = spawner.spawn(order).await?;
         Ok(Process {
             worker,
@@ -183,9 +185,9 @@ impl Process {
                     Ok(_) => return Step::Output,
                 },
                 written = write(&mut self.stdin, &mut self.outbox) => if written.is_err() {
-                    // A process need not read all its input; whether it does its work shows otherwise.
                     self.stdin = None;
                     self.outbox.clear();
+                    return Step::InputEnd;
                 },
                 read = read(&mut self.stderr, &mut self.stderr_read) => self.take_stderr(read),
                 () = wait_until(&slot.clock, kill_at) => {

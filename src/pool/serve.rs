@@ -13,7 +13,7 @@ use crate::pool::process::Process;
 use crate::pool::serve::child::Child;
 use crate::pool::slot::Slot;
 use crate::pool::spawner::Order;
-use crate::pool::spawner::Spawner;
+use crate::pool::spawner::SlotSpawner;
 use std::time::Duration;
 
 /// A process that ends sooner than this, and without having finished a job, died at once.
@@ -29,10 +29,10 @@ pub struct Recycle {
 }
 
 /// Runs a slot until the pool stops.
-pub(crate) async fn run(mut slot: Slot, spawner: Spawner, order: Order, recycle: Recycle) {
+pub(crate) async fn run(mut slot: Slot, mut spawner: SlotSpawner, order: Order, recycle: Recycle) {
     let mut backoff = Backoff::default();
     while !slot.stop.is_cancelled() {
-        let healthy = match Process::start(&spawner, order.clone()).await {
+        let healthy = match Process::start(&mut spawner, order.clone()).await {
             Ok(process) => {
                 let started = slot.now();
                 let finished = Child::new(process, recycle).live(&mut slot).await;

@@ -1,11 +1,23 @@
-//! The server's side of the spawner: the small process that starts every worker process, so that all of them
-//! die with the server, also on kill -9. The process itself is `spawner/process.rs`.
+//! The server's side of the processes that start the worker processes, so that all of them die with the server, also on
+//! kill -9.
 //!
-//! A spawner that dies is replaced at the next spawn; what ran under it counts as crashed.
+//! ```text
+//! server ── warden ─┬─ spawner of slot 0 ── worker ── whatever it starts
+//!                   └─ spawner of slot 1 ── worker ...
+//! ```
+//!
+//! A spawner serves one slot, so what is below it belongs to that slot's job. The warden is the parent of the spawners
+//! and finds the workers of one that dies. Each of the two notices the end of the server and of the other. What dies is
+//! replaced at the next spawn; what ran under it counts as crashed.
 
+pub(crate) mod cgroup;
+
+mod family;
 mod link;
 mod message;
 mod process;
+mod warden;
+mod watch;
 
 pub(crate) use crate::pool::spawner::link::Ended;
 pub(crate) use crate::pool::spawner::link::Worker;
@@ -16,15 +28,23 @@ pub(crate) use crate::pool::spawner::message::Order;
 
 use crate::pool::Error;
 use crate::pool::spawner::link::Link;
+use crate::pool::spawner::warden::Warden;
 use crate::shutdown::Shutdown;
 use rustix::fd::AsFd;
+use rustix::fd::OwnedFd;
 use rustix::pipe::PipeFlags;
 use rustix::pipe::pipe_with;
+use rustix::process::Pid;
+use signal_hook::consts::SIGHUP;
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGQUIT;
+use signal_hook::consts::SIGTERM;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use tokio::net::unix::pipe::Receiver;
@@ -32,30 +52,52 @@ use tokio::net::unix::pipe::Sender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
-/// First argument of our own binary that makes it a spawner.
-const VERB: &str = "__spawner";
+/// First argument of our own binary that makes it a warden.
+const WARDEN: &str = "__warden";
 
-/// Set for a spawner, so that a program that forgot [`run_if_asked`] does not start itself for ever.
+/// First argument of our own binary that makes it a spawner; the second is the warden's process id.
+const SPAWNER: &str = "__spawner";
+
+/// Set for both, so that a program that forgot [`run_if_asked`] does not start itself for ever.
 const MARK: &str = "GANGLINE_SPAWNER";
 
-/// Exit status of a spawner that could not do its work.
+/// Exit status of a warden or a spawner that could not do its work.
 const EXIT_BROKEN: i32 = 70;
 
-/// Becomes the spawner, and never returns, if this process was started as one; otherwise does nothing.
+/// Becomes the warden or a spawner, and never returns, if this process was started as one; otherwise does nothing.
 ///
 /// Call it first thing in `main`: before arguments are read, threads started or anything printed.
 pub fn run_if_asked() {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|verb| verb == VERB) && std::env::var_os(MARK).is_some() {
-        let code = match io::stdin().as_fd().try_clone_to_owned().and_then(process::run) {
-            Ok(()) => 0,
-            Err(_) => EXIT_BROKEN,
-        };
-        std::process::exit(code);
-    }
+    let verb = arguments.next().filter(|_| std::env::var_os(MARK).is_some());
+    let done = match verb.as_ref().and_then(|verb| verb.to_str()) {
+        Some(WARDEN) => socket().and_then(warden::process::run),
+        Some(SPAWNER) => {
+            let warden = arguments.next().and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
+            let warden = warden.ok_or(io::Error::from(io::ErrorKind::InvalidInput));
+            warden.and_then(|warden| process::run(socket()?, warden))
+        }
+        Some(_) | None => return,
+    };
+    std::process::exit(if done.is_ok() { 0 } else { EXIT_BROKEN });
 }
 
-/// A cloneable handle on the spawner. When the last clone is dropped, the spawner and all it started end.
+/// The socket to the server, which is our stdin.
+fn socket() -> io::Result<OwnedFd> {
+    io::stdin().as_fd().try_clone_to_owned()
+}
+
+/// Ctrl-C and a service manager's SIGTERM are for the server, which drains and then closes the socket. A handler
+/// and not "ignore", because workers would inherit the latter.
+fn outlive_signals() -> io::Result<()> {
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    Ok(())
+}
+
+/// A cloneable handle on the warden, under which each slot has a spawner. When the last clone is dropped, they and all
+/// that they started end.
 #[derive(Clone)]
 pub struct Spawner {
     shared: Arc<Shared>,
@@ -64,8 +106,16 @@ pub struct Spawner {
 struct Shared {
     program: PathBuf,
     shutdown: Shutdown,
-    link: Mutex<Arc<Link>>,
+    warden: Mutex<Arc<Warden>>,
     tickets: AtomicU64,
+    dropped: CancellationToken,
+    _guard: DropGuard,
+}
+
+/// The spawner of one slot. It is started when it is first needed, and ends when this is dropped.
+pub(crate) struct SlotSpawner {
+    shared: Arc<Shared>,
+    link: Option<Arc<Link>>,
     dropped: CancellationToken,
     _guard: DropGuard,
 }
@@ -78,7 +128,7 @@ pub(crate) struct Pipes {
 }
 
 impl Spawner {
-    /// Starts the spawner from this process's own binary, whose `main` begins with [`run_if_asked`].
+    /// Starts the warden from this process's own binary, whose `main` begins with [`run_if_asked`].
     ///
     /// # Errors
     /// [`Error::Spawner`] if it cannot be started.
@@ -89,7 +139,7 @@ impl Spawner {
         Spawner::start_from("/proc/self/exe", shutdown)
     }
 
-    /// Starts the spawner from the binary `program`, whose `main` begins with [`run_if_asked`].
+    /// Starts the warden from the binary `program`, whose `main` begins with [`run_if_asked`].
     ///
     /// # Errors
     /// [`Error::Spawner`] if it cannot be started.
@@ -104,12 +154,12 @@ impl Spawner {
         }
         let program = program.into();
         let dropped = CancellationToken::new();
-        let link = Link::start(&program, shutdown, &dropped).map_err(Error::Spawner)?;
+        let warden = Warden::start(&program, shutdown, &dropped).map_err(Error::Spawner)?;
         Ok(Spawner {
             shared: Arc::new(Shared {
                 program,
                 shutdown: shutdown.clone(),
-                link: Mutex::new(link),
+                warden: Mutex::new(warden),
                 tickets: AtomicU64::new(1),
                 dropped: dropped.clone(),
                 _guard: dropped.drop_guard(),
@@ -122,15 +172,43 @@ impl Spawner {
         self.shared.dropped.cancel();
     }
 
-    /// Process id of the spawner that serves at present.
+    /// Process id of the present warden, the parent of all spawners.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.shared.link.lock().expect("no holder of the link panics").pid()
+        self.shared.warden.lock().expect("no holder of the warden panics").pid()
     }
 
-    /// Starts a worker process and returns when it runs.
-    pub(crate) async fn spawn(&self, order: Order) -> Result<(Worker, Pipes), Error> {
-        let link = self.link()?;
+    /// A spawner for one more slot.
+    pub(crate) fn slot(&self) -> SlotSpawner {
+        let dropped = self.shared.dropped.child_token();
+        SlotSpawner {
+            shared: Arc::clone(&self.shared),
+            link: None,
+            dropped: dropped.clone(),
+            _guard: dropped.drop_guard(),
+        }
+    }
+}
+
+impl Shared {
+    /// The living warden; a dead one is replaced.
+    fn warden(&self) -> Result<Arc<Warden>, Error> {
+        let mut warden = self.warden.lock().expect("no holder of the warden panics");
+        if !warden.is_open() {
+            if self.shutdown.token().is_cancelled() || self.dropped.is_cancelled() {
+                return Err(Error::Stopped);
+            }
+            *warden = Warden::start(&self.program, &self.shutdown, &self.dropped).map_err(Error::Spawner)?;
+            tracing::warn!(pid = warden.pid(), "the warden had died and was started again");
+        }
+        Ok(Arc::clone(&warden))
+    }
+}
+
+impl SlotSpawner {
+    /// Starts a worker process and returns when it runs. One that still runs in this slot is killed.
+    pub(crate) async fn spawn(&mut self, order: Order) -> Result<(Worker, Pipes), Error> {
+        let link = self.link().await?;
         let (their_stdin, stdin) = pipe()?;
         let (stdout, their_stdout) = pipe()?;
         let (stderr, their_stderr) = pipe()?;
@@ -145,18 +223,23 @@ impl Spawner {
     }
 
     /// The link to the living spawner; a dead one is replaced.
-    fn link(&self) -> Result<Arc<Link>, Error> {
-        let shared = &self.shared;
-        let mut link = shared.link.lock().expect("no holder of the link panics");
-        if !link.is_open() {
-            if shared.shutdown.token().is_cancelled() {
+    async fn link(&mut self) -> Result<Arc<Link>, Error> {
+        if let Some(link) = self.link.take_if(|link| !link.is_open()) {
+            drop(link);
+            if self.shared.shutdown.token().is_cancelled() {
                 return Err(Error::Stopped);
             }
-            *link =
-                Link::start(&shared.program, &shared.shutdown, &shared.dropped).map_err(Error::Spawner)?;
-            tracing::warn!(pid = link.pid(), "the spawner had died and was started again");
         }
-        Ok(Arc::clone(&link))
+        if let Some(link) = &self.link {
+            return Ok(Arc::clone(link));
+        }
+        let (socket, charge) = match self.shared.warden()?.ask().await {
+            Ok(asked) => asked,
+            // It died and nobody had noticed.
+            Err(_gone) => self.shared.warden()?.ask().await.map_err(Error::Spawner)?,
+        };
+        let link = Link::start(socket, charge, &self.shared.shutdown, &self.dropped);
+        Ok(Arc::clone(self.link.insert(link)))
     }
 }
 
@@ -167,6 +250,6 @@ impl fmt::Debug for Spawner {
 }
 
 /// Reading end and writing end.
-fn pipe() -> Result<(rustix::fd::OwnedFd, rustix::fd::OwnedFd), Error> {
+fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
     pipe_with(PipeFlags::CLOEXEC).map_err(|error| Error::Pipe(error.into()))
 }

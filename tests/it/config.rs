@@ -105,6 +105,14 @@ fn pools_are_checked_too() {
             "[[pools]]\nqueues = [\"q\"]\nmode = \"each\"\ncommand = [\"true\"]\naddress_space = \"lots\"\n",
             "64MiB",
         ),
+        (
+            "[[pools]]\nqueues = [\"q\"]\nmode = \"each\"\ncommand = [\"true\"]\nmemory_bytes_max = \"much\"\n",
+            "pools.memory_bytes_max",
+        ),
+        (
+            "[[pools]]\nqueues = [\"q\"]\nmode = \"each\"\ncommand = [\"true\"]\nprocesses_max = -1\n",
+            "processes_max",
+        ),
         ("[[pools]]\nqueues = [\"q\"]\nmode = \"each\"\n", "command"),
         ("[[pools]]\nqueues = [\"q\"]\nmode = \"each\"\ncommand = [\"no-such-program\"]\n", "PATH"),
     ];

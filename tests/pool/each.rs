@@ -155,11 +155,13 @@ async fn a_grandchild_that_holds_the_pipe_is_killed_and_holds_nobody() {
 }
 
 #[tokio::test]
-async fn a_process_that_left_the_group_holds_nobody_and_dies_with_the_service() {
-    let mut rig = Rig::of(each("setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.2"));
+async fn a_process_that_left_the_group_dies_with_the_job() {
+    // Twice removed: its parent leaves the session too, and dies before the job ends.
+    let mut rig =
+        Rig::of(each("setsid sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" & sleep 0.1'; sleep 0.1"));
     let escaped: u32 = text(rig.run(job(1, "")).await).trim().parse().unwrap();
+    assert!(!crate::rig::alive(escaped), "it was killed before the end of the job was told");
     rig.end().await;
-    gone(escaped).await;
 }
 
 #[tokio::test]

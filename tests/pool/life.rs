@@ -4,6 +4,7 @@ use crate::rig::PATIENCE;
 use crate::rig::Rig;
 use crate::rig::alive;
 use crate::rig::attempt;
+use crate::rig::children;
 use crate::rig::config;
 use crate::rig::each;
 use crate::rig::failed;
@@ -88,78 +89,123 @@ async fn jobs_beyond_the_bound_come_back_and_waiting_ones_can_be_taken_back() {
     rig.end().await;
 }
 
+/// The warden and the spawner of the only slot.
+fn above(rig: &Rig) -> [u32; 2] {
+    let warden = rig.spawner.pid();
+    let spawners = children(warden);
+    assert_eq!(spawners.len(), 1, "one slot, one spawner");
+    [warden, spawners[0]]
+}
+
 #[tokio::test]
-async fn the_spawner_outlives_the_signals_that_are_meant_for_the_server() {
+async fn warden_and_spawner_outlive_the_signals_that_are_meant_for_the_server() {
     let mut rig = Rig::of(each("echo ok"));
-    let spawner = rig.spawner.pid();
     assert_eq!(text(rig.run(job(1, "")).await), "ok\n");
+    let above_it = above(&rig);
     for polite in [Signal::INT, Signal::TERM, Signal::HUP] {
-        signal(spawner, polite);
+        above_it.into_iter().for_each(|pid| signal(pid, polite));
     }
     assert_eq!(text(rig.run(job(2, "")).await), "ok\n");
-    assert!(alive(spawner) && rig.spawner.pid() == spawner);
+    assert_eq!(above(&rig), above_it);
     rig.end().await;
 }
 
 #[tokio::test]
-async fn a_dead_spawner_is_replaced_and_its_jobs_crashed() {
-    let directory = tempfile::tempdir().unwrap();
-    let begun = directory.path().join("pid");
-    let mut rig = Rig::of(each(&format!(
-        "read -r word; test $word = quick || {{ echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000; }}",
-        begun.display()
-    )));
-    let spawner = rig.spawner.pid();
-    rig.give(job(1, "slow\n"));
-    until("the job has begun", || begun.exists()).await;
-    let worker: u32 = std::fs::read_to_string(&begun).unwrap().trim().parse().unwrap();
-    signal(spawner, Signal::KILL);
-    let (id, outcome) = rig.ended().await;
-    assert_eq!(id, attempt(1));
-    assert!(failed(outcome, FailureKind::Crashed).0.message.contains("spawner died"));
-    gone(worker).await;
-    assert_eq!(text(rig.run(job(2, "quick\n")).await), "");
-    assert_ne!(rig.spawner.pid(), spawner);
-    rig.end().await;
+async fn a_dead_spawner_or_warden_is_replaced_and_its_jobs_crashed() {
+    for (place, dead) in ["warden", "spawner"].into_iter().enumerate() {
+        let directory = tempfile::tempdir().unwrap();
+        let begun = directory.path().join("pid");
+        let mut rig = Rig::of(each(&format!(
+            "read -r word; test $word = quick || {{ setsid sleep 1000 & echo $$ $! > {0}.new; mv {0}.new {0}; wait; }}",
+            begun.display()
+        )));
+        rig.give(job(1, "slow\n"));
+        until("the job has begun", || begun.exists()).await;
+        let killed = above(&rig)[place];
+        signal(killed, Signal::KILL);
+        let (id, outcome) = rig.ended().await;
+        assert_eq!(id, attempt(1));
+        let message = failed(outcome, FailureKind::Crashed).0.message;
+        assert!(message.contains("spawner died"), "{dead}: {message}");
+        for pid in std::fs::read_to_string(&begun).unwrap().split_whitespace() {
+            gone(pid.parse().unwrap()).await;
+        }
+        assert_eq!(text(rig.run(job(2, "quick\n")).await), "");
+        assert_ne!(above(&rig)[place], killed);
+        rig.end().await;
+    }
 }
 
 /// Names the directory for the pids of `doomed_server`, and makes it one.
 const DOOMED: &str = "GANGLINE_TEST_DOOMED_SERVER";
 
-/// Not a test by itself: the server that `kill_9_of_the_server_leaves_no_process` kills.
+/// Not a test by itself: the server that `no_process_outlives_a_server_that_is_killed` kills.
 #[tokio::test]
 async fn doomed_server() {
     let Some(directory) = std::env::var_os(DOOMED) else { return };
-    let note = format!("echo $$ > {}/$$.pid", Path::new(&directory).display());
+    let directory = Path::new(&directory);
+    let note = |who: &str, pid: &str| format!("echo {who} > {}/{pid}.pid", directory.display());
     let three = |mode| Config { processes: NonZeroUsize::new(3).unwrap(), ..config(mode) };
-    let stubborn = "trap '' TERM INT HUP; sleep 1000 & while :; do wait; done";
-    let _serving = Rig::new(three(serve(&format!("{note}; {stubborn}"))));
-    let running = Rig::new(three(each(&format!("{note}; {stubborn}"))));
+    let stubborn = format!(
+        "trap '' TERM INT HUP; {}; setsid sh -c '{}; exec sleep 1000' & while :; do wait; done",
+        note("worker", "$$"),
+        note("escaped", "$$")
+    );
+    let serving = Rig::new(three(serve(&stubborn)));
+    let running = Rig::new(three(each(&stubborn)));
     for number in 0..3 {
         running.give(job(number, ""));
+    }
+    for rig in [&serving, &running] {
+        let warden = rig.spawner.pid();
+        until("the spawners run", || children(warden).len() == 3).await;
+        for (who, pids) in [("warden", vec![warden]), ("spawner", children(warden))] {
+            for pid in pids {
+                std::fs::write(directory.join(format!("{pid}.pid")), format!("{who}\n")).unwrap();
+            }
+        }
     }
     std::future::pending::<()>().await;
 }
 
 #[tokio::test]
-async fn kill_9_of_the_server_leaves_no_process() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut server = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "life::doomed_server"])
-        .env(DOOMED, directory.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let pids = || -> Vec<u32> {
-        let files = std::fs::read_dir(directory.path()).unwrap();
-        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-        names.filter_map(|name| name.strip_suffix(".pid")?.parse().ok()).collect()
-    };
-    until("six workers run", || pids().len() == 6).await;
-    assert!(pids().into_iter().all(alive));
-    server.kill().unwrap();
-    server.wait().unwrap();
-    for pid in pids() {
-        gone(pid).await;
+async fn no_process_outlives_a_server_that_is_killed() {
+    let hits: [&[&str]; 3] = [&[], &["spawner"], &["warden"]];
+    for hit_with_it in hits {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "life::doomed_server"])
+            .env(DOOMED, directory.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let noted = || -> Vec<(u32, String)> {
+            let files = std::fs::read_dir(directory.path()).unwrap().map(Result::unwrap);
+            let note = |file: std::fs::DirEntry| {
+                let pid = file.file_name().into_string().unwrap().strip_suffix(".pid")?.parse().ok()?;
+                let who = std::fs::read_to_string(file.path()).ok()?;
+                Some((pid, who.trim().to_owned()))
+            };
+            files.filter_map(note).filter(|(_, who)| !who.is_empty()).collect()
+        };
+        // Two wardens, and for each of six slots a spawner, a worker and one that left the worker's session.
+        until("all run", || noted().len() == 2 + 3 * 6).await;
+        assert!(noted().into_iter().all(|(pid, _)| alive(pid)));
+        let stopped: Vec<u32> = noted()
+            .into_iter()
+            .filter(|(_, who)| hit_with_it.contains(&who.as_str()))
+            .map(|(pid, _)| pid)
+            .collect();
+        let server_pid = server.id();
+        // Stopped first, so that nobody of them can react before all are hit.
+        stopped.iter().for_each(|pid| signal(*pid, Signal::STOP));
+        signal(server_pid, Signal::STOP);
+        stopped.iter().for_each(|pid| signal(*pid, Signal::KILL));
+        server.kill().unwrap();
+        server.wait().unwrap();
+        for (pid, who) in noted() {
+            until(&format!("{who} {pid} goes away with the server and {hit_with_it:?}"), || !alive(pid))
+                .await;
+        }
     }
 }

@@ -126,13 +126,14 @@ impl Rig {
 
     /// Ends everything and checks that nothing is left.
     pub(crate) async fn end(self) {
-        let spawner = self.spawner.pid();
+        let warden = self.spawner.pid();
         self.shutdown.begin();
         drop(self.pool);
         drop(self.spawner);
         drop(self.reports);
         assert_eq!(self.shutdown.wait(PATIENCE).await, Waited::Ended);
-        assert!(!alive(spawner), "the spawner ends and is reaped");
+        // It ends when all that was below it has.
+        assert!(!alive(warden), "the warden ends and is reaped");
     }
 }
 
@@ -162,6 +163,12 @@ pub(crate) fn failed(outcome: Outcome, kind: FailureKind) -> (Failure, Retryable
 pub(crate) fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// The children of a process of one thread.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed.split_whitespace().map(|child| child.parse().expect("a process id")).collect()
 }
 
 /// Waits until `condition` holds.

@@ -115,6 +115,15 @@ async fn a_worker_that_misbehaves_is_replaced_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_job_is_not_stuck_in_a_process_that_closed_its_input() {
+    let mut rig = Rig::of(serve(&worker(r#"exec <&-; answer '"result":"ok"'; exec sleep 1000"#)));
+    assert_eq!(text(rig.run(job(1, "")).await), "ok");
+    let (failure, _) = failed(rig.run(job(2, "")).await, FailureKind::Crashed);
+    assert!(failure.message.contains("closed its stdin and went on running"), "{}", failure.message);
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn a_result_over_the_limit_is_a_failure_and_the_process_stays() {
     let mut limited = config(serve(&worker(r#"answer "\"result\":\"$payload$$\"""#)));
     limited.result_bytes_max = 20;

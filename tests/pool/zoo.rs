@@ -22,6 +22,7 @@ use gangline::pool::Outcome;
 use gangline::pool::Pool;
 use gangline::pool::Recycle;
 use gangline::pool::Report;
+use gangline::pool::limits::Limits;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -67,12 +68,19 @@ use Fate::Fails;
 const SEGV: i32 = 11;
 const KILL: i32 = 9;
 
+/// Doubles a string for ever.
+const HOG: &str = "x=$(head -c 1048576 /dev/zero | tr '\\0' x); while :; do x=$x$x; done";
+/// Every copy makes two. The worker itself needs no fork any more, which would be refused and end it.
+const BOMB: &str = "bomb() { bomb & bomb & wait; }; bomb 2>/dev/null & exec sleep 1000";
+/// And each in a session of its own.
+const WILD_BOMB: &str = "export WILD='setsid sh -c \"$WILD\" & setsid sh -c \"$WILD\" & wait'; sh -c \"$WILD\" 2>/dev/null & exec sleep 1000";
+
 /// Name, what it does in a shell, how it ends. It notes the processes that it leaves in the file `$LEFT`.
 type Beast = (&'static str, &'static str, Fate);
 
 const EACH: &[Beast] = &[
     ("exits with a status", "exit 3", Fails(Failed, "exit status 3: grrr", Exit(3))),
-    ("dies by a signal", "ulimit -c 0; kill -SEGV $$", Fails(Crashed, "killed by SIGSEGV", Signal(SEGV))),
+    ("dies by a signal", "kill -SEGV $$", Fails(Crashed, "killed by SIGSEGV", Signal(SEGV))),
     (
         "ignores SIGTERM",
         "trap '' TERM; while :; do sleep 1; done",
@@ -94,6 +102,23 @@ const EACH: &[Beast] = &[
         "sh -c 'trap \"\" TERM HUP; sleep 1000 & echo $! >> $LEFT; sleep 1000' & sleep 0.1; exit 5",
         Fails(Failed, "exit status 5", Exit(5)),
     ),
+    ("leaves one of another session", "setsid sleep 1000 & echo $! >> $LEFT; sleep 0.1", Completes("")),
+    (
+        "allocates without end",
+        HOG,
+        Fails(Crashed, "bytes of memory, and 134217728 are allowed", Signal(KILL)),
+    ),
+    (
+        "has a child that allocates",
+        "head -c 4G /dev/zero | tail",
+        Fails(Crashed, "bytes of memory", Signal(KILL)),
+    ),
+    ("forks without end", BOMB, Fails(Crashed, "wanted more than the 40 processes", Signal(KILL))),
+    (
+        "forks out of its session",
+        WILD_BOMB,
+        Fails(Crashed, "wanted more than the 40 processes", Signal(KILL)),
+    ),
 ];
 
 const SERVE: &[Beast] = &[
@@ -103,7 +128,7 @@ const SERVE: &[Beast] = &[
         "exit 0",
         Fails(Crashed, "exited with status 0 under the job", Exit(0)),
     ),
-    ("dies by a signal", "ulimit -c 0; kill -SEGV $$", Fails(Crashed, "killed by SIGSEGV", Signal(SEGV))),
+    ("dies by a signal", "kill -SEGV $$", Fails(Crashed, "killed by SIGSEGV", Signal(SEGV))),
     (
         "ignores SIGTERM",
         "trap '' TERM; while :; do sleep 1; done",
@@ -131,7 +156,7 @@ const SERVE: &[Beast] = &[
     ("answers for another", r#"id=other; answer '"result":1'"#, Fails(Crashed, "answered job", Signal(KILL))),
     ("answers twice", r#"printf '{"id":"%s","result":%d}\n' "$id" 1 "$id" 2; sleep 1000"#, Completes("1")),
     ("closes stdout", "exec >&-; sleep 1000", Fails(Crashed, "closed its stdout and went on", Signal(KILL))),
-    ("closes stdin and answers", r#"exec <&-; answer '"result":1'"#, Completes("1")),
+    ("closes stdin", "exec <&-; exec sleep 1000", Fails(TimedOut, "longer than", Signal(15))),
     (
         "floods progress",
         r#"yes "{\"id\":\"$id\",\"progress\":0.5}" | head -n 300000; answer '"result":"done"'"#,
@@ -148,6 +173,17 @@ const SERVE: &[Beast] = &[
         "sleep 1000 & echo $! >> $LEFT; exit 6",
         Fails(Crashed, "exited with status 6", Exit(6)),
     ),
+    (
+        "leaves one of another session",
+        "setsid sleep 1000 & echo $! >> $LEFT; sleep 0.1; exit 6",
+        Fails(Crashed, "exited with status 6", Exit(6)),
+    ),
+    (
+        "allocates without end",
+        HOG,
+        Fails(Crashed, "bytes of memory, and 134217728 are allowed", Signal(KILL)),
+    ),
+    ("forks without end", BOMB, Fails(Crashed, "wanted more than the 40 processes", Signal(KILL))),
 ];
 
 /// A pool that does good jobs one after the other, and how long the slowest took.
@@ -197,7 +233,13 @@ async fn visit(mode: fn(Command) -> Mode, script: &str, beasts: &[Beast]) {
     let directory = tempfile::tempdir().expect("a directory");
     let notes = directory.path().join("left");
     let script = format!("export LEFT='{}'\n{script}", notes.display());
-    let mut rig = Rig::of(mode(Command::new(["sh", "-c", &script])));
+    let limits = Limits {
+        memory_bytes_max: Some(128 << 20),
+        processes_max: Some(40),
+        core_bytes: Some(0),
+        ..Limits::default()
+    };
+    let mut rig = Rig::of(mode(Command { limits, ..Command::new(["sh", "-c", &script]) }));
     let tame = Tame::begin(&rig);
     for (number, (name, script, fate)) in (1..).zip(beasts) {
         let before = tame.done();

@@ -36,7 +36,7 @@ const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
 /// Resident memory is looked at no more often than this.
 const RSS_PERIOD: Duration = Duration::from_millis(100);
 
-/// How long a process that has closed its stdout may take to end.
+/// How long a process that has closed its stdin or stdout may take to end.
 const CLOSED_GRACE: Duration = Duration::from_millis(500);
 
 /// How much work may lie in the pipe behind the job in work, so that a process with short jobs never waits.
@@ -59,7 +59,8 @@ pub(crate) struct Child {
     mean: Option<Duration>,
     rss_checked: Tick,
     taking: Taking,
-    closed_by: Option<Tick>,
+    /// When it is killed for having closed this pipe.
+    closed_by: Option<(Tick, &'static str)>,
     stop_by: Option<Tick>,
     stop: Interest,
 }
@@ -109,10 +110,8 @@ impl Child {
             let listen = Listen { deadline: self.deadline(), jobs: room, stop: self.stop };
             match self.process.step(slot, listen).await {
                 Step::Output => self.read(slot).await,
-                Step::OutputEnd => {
-                    self.taking = Taking::No;
-                    self.closed_by = Some(slot.now().after(CLOSED_GRACE));
-                }
+                Step::InputEnd => self.closed(slot, "stdin"),
+                Step::OutputEnd => self.closed(slot, "stdout"),
                 Step::Ended(ended) => {
                     self.bury(slot, ended).await;
                     return self.finished;
@@ -158,6 +157,12 @@ impl Child {
         }
     }
 
+    /// The process closed a pipe that it needs: it ends soon, or is ended.
+    fn closed(&mut self, slot: &Slot, which: &'static str) {
+        self.taking = Taking::No;
+        self.closed_by.get_or_insert((slot.now().after(CLOSED_GRACE), which));
+    }
+
     /// The next time at which something is due.
     fn deadline(&self) -> Option<Tick> {
         let head = self.jobs.front();
@@ -168,7 +173,7 @@ impl Child {
         [
             timeout.filter(|_| alive),
             progress,
-            self.closed_by.filter(|_| alive),
+            self.closed_by.map(|(by, _)| by).filter(|_| alive),
             self.stop_by.filter(|_| alive),
         ]
         .into_iter()
@@ -179,8 +184,8 @@ impl Child {
     async fn look_at_the_clock(&mut self, slot: &Slot) {
         let now = slot.now();
         self.flush_progress(slot, now).await;
-        if self.closed_by.is_some_and(|by| by <= now) {
-            let how = "closed its stdout and went on running".to_owned();
+        if let Some((_, which)) = self.closed_by.filter(|(by, _)| *by <= now) {
+            let how = format!("closed its {which} and went on running");
             self.end(slot, Why::Misbehaved(how), Force::AtOnce);
         }
         if let Some(head) = self.jobs.front()

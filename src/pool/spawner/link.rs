@@ -1,9 +1,7 @@
-//! One spawner process as the server sees it: the socket, the worker processes under it, and the task that
+//! One spawner process as the server sees it: the socket, the worker process under it, and the task that
 //! reads what it tells.
 
 use crate::pool::Error;
-use crate::pool::spawner::MARK;
-use crate::pool::spawner::VERB;
 use crate::pool::spawner::message::BYTES_MAX;
 use crate::pool::spawner::message::Exit;
 use crate::pool::spawner::message::GroupSignal;
@@ -13,42 +11,27 @@ use crate::pool::spawner::message::Received;
 use crate::pool::spawner::message::Request;
 use crate::pool::spawner::message::receive;
 use crate::pool::spawner::message::send;
+use crate::pool::spawner::warden::Charge;
 use crate::shutdown::Shutdown;
 use rustix::fd::AsFd;
 use rustix::fd::OwnedFd;
-use rustix::net::AddressFamily;
 use rustix::net::SendFlags;
 use rustix::net::Shutdown as Direction;
-use rustix::net::SocketFlags;
-use rustix::net::SocketType;
 use rustix::net::shutdown;
-use rustix::net::socketpair;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::getpgid;
 use rustix::process::kill_process_group;
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::Notify;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-
-/// How long a spawner that was told to end may take to kill its workers before we stop waiting for it.
-const END_GRACE: Duration = Duration::from_secs(5);
-
-/// How often we look whether it has ended.
-const END_POLL: Duration = Duration::from_millis(2);
 
 /// How a worker process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +45,6 @@ pub(crate) enum Ended {
 pub(crate) struct Link {
     /// In truth of the sequenced-packet kind, which has an end; only `async_io` and `try_io` are used.
     socket: UnixDatagram,
-    pid: u32,
     table: Mutex<Table>,
     /// Woken when there are signals that did not fit in the socket.
     unsent: Notify,
@@ -71,6 +53,8 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct Table {
     closed: bool,
+    /// Why there is no spawner at all.
+    broken: Option<String>,
     workers: HashMap<u64, Entry>,
     /// At most one for each worker and kind: see `signal`.
     unsent: Vec<(u64, GroupSignal)>,
@@ -92,37 +76,16 @@ pub(crate) struct Worker {
 }
 
 impl Link {
-    /// Starts a spawner process and the task that listens to it.
+    /// Listens to the spawner at the other end of `socket`.
     pub(crate) fn start(
-        program: &Path,
+        socket: UnixDatagram,
+        charge: Charge,
         end: &Shutdown,
         dropped: &CancellationToken,
-    ) -> io::Result<Arc<Link>> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let ours = std::os::unix::net::UnixDatagram::from(ours);
-        ours.set_nonblocking(true)?;
-        let child = Command::new(program)
-            .arg0("gangline")
-            .arg(VERB)
-            .env(MARK, "1")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .process_group(0)
-            .spawn()?;
-        let pid = child.id();
-        let link = Arc::new(Link {
-            socket: UnixDatagram::from_std(ours)?,
-            pid,
-            table: Mutex::new(Table::default()),
-            unsent: Notify::new(),
-        });
-        end.spawn(follow(Arc::clone(&link), child, dropped.clone(), end.token().clone()));
-        Ok(link)
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
+    ) -> Arc<Link> {
+        let link = Arc::new(Link { socket, table: Mutex::new(Table::default()), unsent: Notify::new() });
+        end.spawn(follow(Arc::clone(&link), charge, dropped.clone(), end.token().clone()));
+        link
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -140,13 +103,14 @@ impl Link {
         {
             let mut table = self.table();
             if table.closed {
-                return Err(Error::SpawnerDied);
+                drop(table);
+                return Err(self.why_it_died());
             }
             table.workers.insert(ticket, Entry { started: Some(started), ended, pid: None });
         }
         // From here on dropping the worker, also when this call is cancelled, kills the process.
         let mut worker = Worker { link: Arc::clone(self), ticket, pid: 0, ended: has_ended, over: false };
-        let request = Request::Spawn { ticket, order };
+        let request = Request::Spawn { ticket, order: Box::new(order) };
         if let Err(error) = self.send(&request, pipes).await {
             worker.over = true;
             self.table().workers.remove(&ticket);
@@ -161,8 +125,12 @@ impl Link {
                 worker.over = true;
                 Err(Error::Refused(error))
             }
-            Err(_closed) => Err(Error::SpawnerDied),
+            Err(_closed) => Err(self.why_it_died()),
         }
+    }
+
+    fn why_it_died(&self) -> Error {
+        self.table().broken.clone().map_or(Error::SpawnerDied, Error::Refused)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -201,6 +169,8 @@ impl Link {
     fn heed(&self, notice: Notice) {
         let mut table = self.table();
         match notice {
+            Notice::Hello { pid } => tracing::debug!(pid, "a spawner is there"),
+            Notice::Broken { error } => table.broken = Some(error),
             Notice::Spawned { ticket, pid } => {
                 if let Some(entry) = table.workers.get_mut(&ticket) {
                     entry.pid = Some(pid);
@@ -266,7 +236,7 @@ impl Drop for Worker {
 }
 
 /// Listens to a spawner until it dies, nobody needs it any more, or the server stops and nothing runs under it.
-async fn follow(link: Arc<Link>, child: Child, dropped: CancellationToken, stop: CancellationToken) {
+async fn follow(link: Arc<Link>, charge: Charge, dropped: CancellationToken, stop: CancellationToken) {
     let mut buffer = vec![0; BYTES_MAX];
     let mut stopping = false;
     let fault = loop {
@@ -289,15 +259,12 @@ async fn follow(link: Arc<Link>, child: Child, dropped: CancellationToken, stop:
         }
     };
     if let Some(error) = fault {
-        tracing::error!(pid = link.pid, %error, "the spawner died; the jobs that ran under it count as crashed");
-        shutdown(&link.socket, Direction::Both).ok();
-        link.close();
-    } else {
-        // The spawner reads the end of the socket, kills all groups and ends.
-        shutdown(&link.socket, Direction::Both).ok();
+        tracing::error!(%error, "a spawner died; the job that ran under it counts as crashed");
     }
-    reap(child).await;
+    // A living spawner reads the end of the socket, kills all that it started and ends.
+    shutdown(&link.socket, Direction::Both).ok();
     link.close();
+    drop(charge);
 }
 
 impl Link {
@@ -305,20 +272,5 @@ impl Link {
         let mut table = self.table();
         table.closed |= table.workers.is_empty();
         table.closed
-    }
-}
-
-/// Waits for the spawner process, which is ending.
-async fn reap(mut child: Child) {
-    let ended = async {
-        while child.try_wait()?.is_none() {
-            tokio::time::sleep(END_POLL).await;
-        }
-        Ok::<(), io::Error>(())
-    };
-    match tokio::time::timeout(END_GRACE, ended).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "the spawner could not be reaped"),
-        Err(_elapsed) => tracing::warn!("the spawner does not end: a worker cannot be killed"),
     }
 }

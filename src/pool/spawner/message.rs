@@ -3,6 +3,7 @@
 
 use crate::codec;
 use crate::pool::limits::Limits;
+use crate::pool::limits::Over;
 use rustix::cmsg_space;
 use rustix::fd::AsFd;
 use rustix::fd::BorrowedFd;
@@ -33,8 +34,8 @@ pub(crate) const PIPES: usize = 3;
 /// What the server asks of the spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Start a process in a group of its own; its three pipes come with the message.
-    Spawn { ticket: u64, order: Order },
+    /// Start a process in a group of its own; its three pipes come with the message. One that still runs is killed.
+    Spawn { ticket: u64, order: Box<Order> },
     /// Send a signal to the whole group, if it is still there.
     Signal { ticket: u64, signal: GroupSignal },
 }
@@ -63,11 +64,15 @@ pub(crate) enum GroupSignal {
 /// What the spawner tells the server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Notice {
+    /// The spawner is there, as this process.
+    Hello { pid: u32 },
+    /// There is no spawner: the warden could not start it.
+    Broken { error: String },
     /// The process runs.
     Spawned { ticket: u64, pid: u32 },
     /// The process could not be started.
     Refused { ticket: u64, error: String },
-    /// The process has ended, its group has been killed and it has been reaped.
+    /// The process has ended and has been reaped, and all that it left has been killed.
     Exited { ticket: u64, exit: Exit },
 }
 
@@ -78,6 +83,8 @@ pub(crate) struct Exit {
     pub(crate) signal: Option<i32>,
     pub(crate) cpu_ms: u64,
     pub(crate) rss_kib: u64,
+    /// The limit that it was killed for.
+    pub(crate) over: Option<Over>,
 }
 
 /// Sends one message. With [`SendFlags::DONTWAIT`] a full socket is [`Errno::AGAIN`].

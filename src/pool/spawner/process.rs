@@ -1,10 +1,13 @@
-//! The spawner process itself: one thread, no runtime. It starts worker processes, waits for them, kills their
-//! groups when asked, and kills everything when the server's end of the socket closes, however the server died.
+//! The spawner process of one slot: one thread, no runtime. It starts the slot's worker process, waits for it, signals
+//! its group when asked, holds it to its limits, and kills everything when the server's end of the socket closes,
+//! however the server died, or when the warden dies.
 //!
-//! It is the parent of every worker, and only it reaps them: between its check and its kill a process id
-//! cannot pass to a stranger. It is also the subreaper of their descendants, so that no zombie is left to
-//! an init that does not reap.
+//! It is the parent of the worker, and only it reaps it: between its check and its kill a process id cannot pass to a
+//! stranger. It is the subreaper of the worker's descendants and has never more than one worker. So whoever is below
+//! it when the worker has ended is a leftover of that worker, also if it left its group or its session.
 
+use crate::pool::spawner::cgroup::Cgroup;
+use crate::pool::spawner::family;
 use crate::pool::spawner::message::BYTES_MAX;
 use crate::pool::spawner::message::Exit;
 use crate::pool::spawner::message::GroupSignal;
@@ -15,6 +18,8 @@ use crate::pool::spawner::message::Received;
 use crate::pool::spawner::message::Request;
 use crate::pool::spawner::message::receive;
 use crate::pool::spawner::message::send;
+use crate::pool::spawner::outlive_signals;
+use crate::pool::spawner::watch::Watch;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
@@ -26,18 +31,13 @@ use rustix::net::SendFlags;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::Signal;
-use rustix::process::WaitOptions;
 use rustix::process::getpid;
-use rustix::process::kill_process;
+use rustix::process::getppid;
 use rustix::process::kill_process_group;
 use rustix::process::pidfd_open;
 use rustix::process::set_child_subreaper;
-use rustix::process::wait;
-use rustix::process::waitpgid;
-use signal_hook::consts::SIGHUP;
-use signal_hook::consts::SIGINT;
-use signal_hook::consts::SIGQUIT;
-use signal_hook::consts::SIGTERM;
+use rustix::thread::set_no_new_privs;
+use signal_hook::consts::SIGCHLD;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -49,83 +49,117 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// How often the dead of a killed group are looked for while some are still dying.
-const LINGER_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// A worker process and so its group, which bears the same number.
-struct Group {
+/// The worker process and so its group, which bears the same number.
+struct Worker {
     ticket: u64,
     pid: Pid,
     pidfd: OwnedFd,
+    watch: Watch,
 }
 
 struct Spawner {
     socket: OwnedFd,
-    groups: Vec<Group>,
-    /// Groups whose leader is reaped and whose other members, killed too, may still have to be.
-    lingering: Vec<Pid>,
+    warden: OwnedFd,
+    worker: Option<Worker>,
+    cgroup: Option<Cgroup>,
+    /// Whether a descendant may have become our child and died.
+    orphans: bool,
     buffer: Vec<u8>,
 }
 
-/// Whether the server is still there.
+/// Whether the server at the other end, and the warden, are still there.
 #[derive(PartialEq, Eq)]
-enum Server {
+enum Above {
     Alive,
     Gone,
 }
 
-/// Serves the server at the other end of `socket` until it goes away, then kills every worker.
+/// Serves the server at the other end of `socket` until it or the warden goes away, then kills every worker.
 ///
 /// # Errors
 /// What kept the spawner from starting or going on. The workers are killed also then.
-pub(crate) fn run(socket: OwnedFd) -> io::Result<()> {
+pub(crate) fn run(socket: OwnedFd, warden: Pid) -> io::Result<()> {
     outlive_signals()?;
+    // So that a poll is cut short when an orphan dies.
+    signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
     set_child_subreaper(Some(getpid()))?;
-    let mut spawner =
-        Spawner { socket, groups: Vec::new(), lingering: Vec::new(), buffer: vec![0; BYTES_MAX] };
-    let served = spawner.serve();
-    spawner.kill_all();
-    served.map_err(io::Error::from)
-}
-
-/// Ctrl-C and a service manager's SIGTERM are for the server, which drains and then closes the socket. A handler
-/// and not "ignore", because workers would inherit the latter.
-fn outlive_signals() -> io::Result<()> {
-    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    let pidfd = pidfd_open(warden, PidfdFlags::empty())?;
+    if getppid() != Some(warden) {
+        return Err(io::Error::other("the warden died at once"));
     }
-    Ok(())
+    let mut spawner = Spawner {
+        socket,
+        warden: pidfd,
+        worker: None,
+        cgroup: None,
+        orphans: false,
+        buffer: vec![0; BYTES_MAX],
+    };
+    spawner.tell(&Notice::Hello { pid: getpid().as_raw_nonzero().get().unsigned_abs() })?;
+    let served = spawner.serve();
+    family::kill_all();
+    served.map_err(io::Error::from)
 }
 
 impl Spawner {
     fn serve(&mut self) -> Result<(), Errno> {
         loop {
-            let mut fds = vec![PollFd::new(&self.socket, PollFlags::IN)];
-            fds.extend(self.groups.iter().map(|group| PollFd::new(&group.pidfd, PollFlags::IN)));
-            let timeout = if self.lingering.is_empty() { None } else { Some(&LINGER_POLL) };
-            match poll(&mut fds, timeout) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
+            let ready = match self.wait() {
+                Ok(ready) => ready,
+                Err(Errno::INTR) => {
+                    self.orphans = true;
+                    continue;
+                }
                 Err(error) => return Err(error),
+            };
+            if ready == [false; 3]
+                && let Some(worker) = &mut self.worker
+            {
+                if std::mem::take(&mut self.orphans) {
+                    family::reap_others(worker.pid);
+                }
+                if worker.watch.look(self.cgroup.as_ref()) {
+                    signal_group(worker.pid, GroupSignal::Kill)?;
+                }
             }
-            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-            // Backwards, because swap_remove moves the last one into the gap.
-            for index in (0..self.groups.len()).rev().filter(|index| ready[index + 1]) {
-                let group = self.groups.swap_remove(index);
-                self.bury(&group)?;
+            let [asked, warden_ended, worker_ended] = ready;
+            if worker_ended {
+                self.bury()?;
             }
-            self.reap_lingering();
-            if ready[0] && self.obey()? == Server::Gone {
+            if warden_ended || (asked && self.obey()? == Above::Gone) {
                 return Ok(());
             }
         }
     }
 
+    /// Waits for a message, the end of the warden or of the worker, or the time to look at what the worker uses.
+    fn wait(&self) -> Result<[bool; 3], Errno> {
+        let mut fds =
+            vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.warden, PollFlags::IN)];
+        fds.extend(self.worker.iter().map(|worker| PollFd::new(&worker.pidfd, PollFlags::IN)));
+        let timeout = match &self.worker {
+            Some(_) if self.orphans => Some(&AT_ONCE),
+            Some(worker) => worker.watch.period(),
+            None => None,
+        };
+        poll(&mut fds, timeout)?;
+        let mut ready = [false; 3];
+        ready.iter_mut().zip(&fds).for_each(|(ready, fd)| *ready = !fd.revents().is_empty());
+        Ok(ready)
+    }
+
     /// Does all that the server has asked for.
-    fn obey(&mut self) -> Result<Server, Errno> {
+    fn obey(&mut self) -> Result<Above, Errno> {
         loop {
             match receive::<Request>(self.socket.as_fd(), &mut self.buffer) {
                 Ok(Received::Message(Request::Spawn { ticket, order }, pipes)) => {
+                    if let Some(worker) = &self.worker {
+                        // Nobody waits for it any more, and there is only one at a time.
+                        signal_group(worker.pid, GroupSignal::Kill)?;
+                        self.bury()?;
+                    }
                     let notice = match self.spawn(ticket, &order, pipes) {
                         Ok(pid) => Notice::Spawned { ticket, pid },
                         Err(error) => Notice::Refused { ticket, error: error.to_string() },
@@ -133,12 +167,12 @@ impl Spawner {
                     self.tell(&notice)?;
                 }
                 Ok(Received::Message(Request::Signal { ticket, signal }, _)) => {
-                    if let Some(group) = self.groups.iter().find(|group| group.ticket == ticket) {
-                        signal_group(group.pid, signal)?;
+                    if let Some(worker) = self.worker.as_ref().filter(|worker| worker.ticket == ticket) {
+                        signal_group(worker.pid, signal)?;
                     }
                 }
-                Ok(Received::End) | Err(Errno::CONNRESET) => return Ok(Server::Gone),
-                Err(Errno::AGAIN) => return Ok(Server::Alive),
+                Ok(Received::End) | Err(Errno::CONNRESET) => return Ok(Above::Gone),
+                Err(Errno::AGAIN) => return Ok(Above::Alive),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
@@ -148,6 +182,7 @@ impl Spawner {
     fn spawn(&mut self, ticket: u64, order: &Order, pipes: Vec<OwnedFd>) -> io::Result<u32> {
         let [stdin, stdout, stderr] = <[OwnedFd; PIPES]>::try_from(pipes)
             .map_err(|_| io::Error::other("the pipes did not arrive: too many open files in the spawner"))?;
+        self.confine(order)?;
         let mut command = Command::new(os(&order.program));
         command
             .arg0(os(&order.name))
@@ -163,10 +198,9 @@ impl Spawner {
         }
         let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);
-        self.lingering.retain(|group| *group != pid);
         match order.limits.apply(pid).and_then(|()| pidfd_open(pid, PidfdFlags::empty())) {
             Ok(pidfd) => {
-                self.groups.push(Group { ticket, pid, pidfd });
+                self.worker = Some(Worker { ticket, pid, pidfd, watch: Watch::new(order.limits) });
                 Ok(child.id())
             }
             Err(error) => {
@@ -176,25 +210,53 @@ impl Spawner {
         }
     }
 
-    /// Kills what is left of a group whose leader has ended, then reaps the leader: as long as it is a zombie
-    /// its number cannot pass to another group.
-    fn bury(&mut self, group: &Group) -> Result<(), Errno> {
-        signal_group(group.pid, GroupSignal::Kill)?;
-        let number = group.pid.as_raw_nonzero().get().unsigned_abs();
-        let used = match wait4::try_wait4_pid(number) {
-            Ok(Some(used)) => used,
-            // A pidfd is readable only when its process can be reaped, and nobody else reaps.
-            Ok(None) | Err(_) => return Err(Errno::CHILD),
+    /// What a worker inherits from us and cannot shed. All orders of a slot have the same limits.
+    fn confine(&mut self, order: &Order) -> io::Result<()> {
+        if order.limits.new_privileges.is_denied() {
+            set_no_new_privs(true)?;
+        }
+        if let Some(threads_max) = order.limits.processes_max {
+            if self.cgroup.is_none() {
+                // Where there is none the watch counts; the server has said so at its start.
+                self.cgroup = Cgroup::enter(threads_max).ok();
+            }
+            if let Some(cgroup) = &mut self.cgroup {
+                cgroup.open()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills what is left of the worker's group, reaps the worker (as long as it is a zombie its number cannot pass to
+    /// another group), and kills whoever had left the group. Only then the server hears of the end.
+    fn bury(&mut self) -> Result<(), Errno> {
+        let Some(mut worker) = self.worker.take() else { return Ok(()) };
+        // Before it is closed, which would look like a bound that was met.
+        let met = self.cgroup.as_ref().is_some_and(Cgroup::is_met);
+        if let Some(cgroup) = &self.cgroup {
+            // Only a bomb needs it, and it is killed without it too, if later.
+            cgroup.close().ok();
+        }
+        signal_group(worker.pid, GroupSignal::Kill)?;
+        let number = worker.pid.as_raw_nonzero().get().unsigned_abs();
+        // Killed a moment ago, it may need another one.
+        while poll(&mut [PollFd::new(&worker.pidfd, PollFlags::IN)], None) == Err(Errno::INTR) {}
+        let Ok(Some(used)) = wait4::try_wait4_pid(number) else {
+            // Nobody else reaps.
+            return Err(Errno::CHILD);
         };
-        self.lingering.push(group.pid);
+        family::kill_others(&[]);
+        self.orphans = false;
         let cpu = used.rusage.utime + used.rusage.stime;
+        let code = used.status.code();
         let exit = Exit {
-            code: used.status.code(),
+            code,
             signal: used.status.signal(),
             cpu_ms: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
             rss_kib: used.rusage.maxrss / 1024,
+            over: if code == Some(0) { worker.watch.over() } else { worker.watch.last_look(met) },
         };
-        self.tell(&Notice::Exited { ticket: group.ticket, exit })
+        self.tell(&Notice::Exited { ticket: worker.ticket, exit })
     }
 
     fn tell(&self, notice: &Notice) -> Result<(), Errno> {
@@ -202,36 +264,6 @@ impl Spawner {
             // The server is gone; the next receive finds the end.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Reaps members of killed groups that became our children when their parent died.
-    fn reap_lingering(&mut self) {
-        self.lingering.retain(|group| {
-            loop {
-                match waitpgid(*group, WaitOptions::NOHANG) {
-                    Ok(Some(_)) | Err(Errno::INTR) => {}
-                    Ok(None) => return true,
-                    Err(_no_child_left) => return false,
-                }
-            }
-        });
-    }
-
-    /// Kills every group and then every descendant that had left its group, until there is no child.
-    fn kill_all(&mut self) {
-        for group in self.groups.drain(..) {
-            // Nobody is left to tell about a refusal, and the loop below finds who is still alive.
-            signal_group(group.pid, GroupSignal::Kill).ok();
-        }
-        loop {
-            for child in children() {
-                kill_process(child, Signal::KILL).ok();
-            }
-            match wait(WaitOptions::empty()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_no_child_left) => return,
-            }
         }
     }
 }
@@ -252,13 +284,6 @@ fn signal_group(pid: Pid, signal: GroupSignal) -> Result<(), Errno> {
 fn abandon(child: &mut Child, pid: Pid) -> io::Result<()> {
     signal_group(pid, GroupSignal::Kill)?;
     child.wait().map(|_status| ())
-}
-
-/// The children of this process, where the kernel lists them.
-fn children() -> Vec<Pid> {
-    let path = "/proc/thread-self/children";
-    let listed = std::fs::read_to_string(path).unwrap_or_default();
-    listed.split_whitespace().filter_map(|number| number.parse().ok().and_then(Pid::from_raw)).collect()
 }
 
 fn os(bytes: &[u8]) -> &OsStr {
