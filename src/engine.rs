@@ -17,6 +17,7 @@ mod inbox;
 pub mod index;
 pub mod overlay;
 pub mod recover;
+pub mod retention;
 pub mod retrace;
 mod seeds;
 #[cfg(test)]
@@ -26,7 +27,7 @@ pub mod view;
 pub mod workers;
 mod writer;
 
-pub use crate::engine::checkpointer::Keeping;
+pub use crate::engine::retention::Keeping;
 
 use crate::clock::Clock;
 use crate::engine::applier::Driving;
@@ -126,8 +127,15 @@ impl Engine {
             bell: Arc::clone(&bell),
             clock: clock.clone(),
         };
-        let checkpointing =
-            Checkpointing { view: Arc::clone(&view), archive, tree, bell, keeping, behind_bytes };
+        let checkpointing = Checkpointing {
+            view: Arc::clone(&view),
+            archive,
+            tree,
+            bell,
+            keeping,
+            behind_bytes,
+            clock: clock.clone(),
+        };
         let writer = thread("writer", move || write(core, &inbox, &clock, &view))?;
         let followers = vec![
             thread("work-tree", move || driving.supervise())?,

@@ -8,8 +8,9 @@ pub mod directory;
 pub mod frame;
 pub mod memory;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 
+use crate::clock::Timestamp;
 use crate::job::event::Event;
 use crate::job::id::Epoch;
 use crate::job::id::Pointer;
@@ -145,6 +146,13 @@ pub trait Archive: Clone + Send + Sync + 'static {
     /// The position below which the log may go so that about `bytes` of it stay, in the units the log stores it in: never
     /// less stays. The floor if all of it must stay.
     fn keeping(&self, bytes: u64) -> Position;
+
+    /// The position below which the log may go so that every durable frame written at `time` or later stays, in the units
+    /// the log stores it in. The floor if all of it must stay.
+    ///
+    /// # Errors
+    /// As [`Archive::read`].
+    fn older(&self, time: Timestamp) -> Result<Position, Error>;
 
     /// Lets go of frames below `before`, in the units the log stores them in (so possibly fewer, never more), after the
     /// events at `live` (ascending) are safe in a durable place where [`Archive::event`] finds them. `live` names every

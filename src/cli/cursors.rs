@@ -62,6 +62,7 @@ struct CursorJson<'a> {
     name: &'a str,
     sequence: u64,
     behind: u64,
+    lost: bool,
     committed_at: Option<String>,
 }
 
@@ -93,26 +94,35 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 
 async fn list(client: &Client, json: bool) -> anyhow::Result<Exit> {
     let (cursors, head) = client.cursors().await?;
+    let lost = cursors.iter().filter(|cursor| cursor.lost).count();
     let sequence = |cursor: &v1::NamedCursor| cursor.cursor.as_ref().map_or(0, |cursor| cursor.sequence);
     if json {
         output::json(cursors.iter().map(|cursor| CursorJson {
             name: &cursor.name,
             sequence: sequence(cursor),
             behind: head.saturating_sub(sequence(cursor)),
+            lost: cursor.lost,
             committed_at: cursor.committed_at.as_ref().map(text::time),
         }))?;
     } else {
         let now = Clock::system().now().wall;
-        let mut table = Table::new(["CURSOR", "SEQUENCE", "BEHIND", "COMMITTED"]);
+        let mut table = Table::new(["CURSOR", "SEQUENCE", "BEHIND", "PLACE", "COMMITTED"]);
         for cursor in &cursors {
             table.row([
                 text::preview(cursor.name.as_bytes(), 128),
                 sequence(cursor).to_string(),
                 head.saturating_sub(sequence(cursor)).to_string(),
+                if cursor.lost { "lost" } else { "kept" }.to_owned(),
                 text::age(cursor.committed_at.as_ref(), now),
             ]);
         }
         output::lines(table.lines())?;
+    }
+    if lost > 0 {
+        output::note(format_args!(
+            "{lost} lost: the log no longer has all updates after them; commit one at a place that is kept, such as start, \
+             or delete it"
+        ));
     }
     Ok(Exit::OK)
 }

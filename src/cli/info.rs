@@ -24,6 +24,7 @@ struct InfoJson {
     store_id: String,
     head_sequence: u64,
     floor_sequence: u64,
+    floor_time: Option<String>,
     epoch: u64,
     head_position: u64,
     applied_position: u64,
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             store_id: info.store_id,
             head_sequence: info.head_sequence,
             floor_sequence: info.floor_sequence,
+            floor_time: info.floor_time.as_ref().map(text::time),
             epoch: info.epoch,
             head_position: info.head_position,
             applied_position: info.applied_position,
@@ -67,11 +69,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 
 fn tell(info: &InfoJson, address: &str) -> Vec<String> {
     let uptime = humantime::format_duration(std::time::Duration::from_secs(info.uptime_ms / 1_000));
+    let since = info.floor_time.as_ref().map(|time| format!(", kept since {time}")).unwrap_or_default();
     let behind = info.head_position.saturating_sub(info.applied_position);
     vec![
         format!("server      gangline {} at {address}, up {uptime}", info.version),
         format!("store       {} (epoch {})", info.store_id, info.epoch),
-        format!("updates     {} to {}", info.floor_sequence, info.head_sequence),
+        format!("updates     {} to {}{since}", info.floor_sequence, info.head_sequence),
         format!("frames      {} (the work tree is {behind} behind)", info.head_position),
         format!("durability  {} {}", info.durability, info.data_filesystem).trim_end().to_owned(),
     ]

@@ -14,13 +14,14 @@ use clap::ValueHint;
 use std::path::PathBuf;
 
 /// Settings that `-h` shows; `--help` shows all.
-const COMMON: [&str; 8] = [
+const COMMON: [&str; 9] = [
     "data",
     "listen",
     "allow_remote",
     "shutdown_grace",
     "lease_period",
     "retention_bytes",
+    "retention_age",
     "log.format",
     "log.filter",
 ];

@@ -85,7 +85,9 @@ settings! {
     "keys_max" Number engine.limits.keys_max, "The most submit keys remembered; beyond it keyed submits are refused";
     "producers_max" Number engine.limits.producers_max, "The most producers remembered";
     "cursors_max" Number engine.limits.cursors_max, "The most named cursors";
-    "retention_bytes" Bytes keeping.retention_bytes, "How much log is kept at least before old log goes";
+    "retention_bytes" Bytes keeping.retention_bytes, "How much log is kept before old log goes";
+    "retention_age" Span keeping.retention_age, "Log that is older goes even if there is less of it; 0s: whatever its age";
+    "lag_budget_bytes" Bytes keeping.lag_budget_bytes, "How far a named cursor may be behind and hold old log back; beyond that it loses its place";
     "checkpoint_bytes" Bytes keeping.checkpoint_bytes, "A checkpoint is made when the log since the last is at least this large";
     "segment_bytes" Bytes directory.segment_bytes, "Size of the log's files; a multiple of 4KiB";
     "reserve_bytes" Bytes directory.reserve_bytes, "Space that is given up when the disk is full, so that old log can go; 0 for none";

@@ -1,11 +1,17 @@
 //! Makes checkpoints behind the writer, and lets old log go: when the log since the last one is as large as that one,
 //! so that the work stays in proportion to what is written.
 
+use crate::clock::Clock;
 use crate::engine::bell::Bell;
 use crate::engine::bell::Woken;
 use crate::engine::checkpoint;
+use crate::engine::retention::Keeping;
+use crate::engine::retention::is_lost;
 use crate::engine::view::View;
+use crate::job::id::Position;
+use crate::log;
 use crate::log::Archive;
+use crate::log::Floor;
 use crate::work::WorkTree;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,21 +20,8 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long an idle log lets it sleep.
 const SLEEP_MAX: Duration = Duration::from_secs(3_600);
-
-/// How checkpoints and retention are set.
-#[derive(Clone, Copy, Debug)]
-pub struct Keeping {
-    /// A checkpoint is made when the log since the last is at least this large, and at least as large as that one.
-    pub checkpoint_bytes: u64,
-    /// How much log is kept below the head at least before old log goes.
-    pub retention_bytes: u64,
-}
-
-impl Default for Keeping {
-    fn default() -> Keeping {
-        Keeping { checkpoint_bytes: 64 << 20, retention_bytes: 8 << 30 }
-    }
-}
+/// How many named cursors are told of at once when they lose their place; lists show all of them.
+const LOST_TOLD_MAX: usize = 16;
 
 /// What the checkpointer needs.
 #[derive(Debug)]
@@ -40,6 +33,7 @@ pub(in crate::engine) struct Checkpointing<A> {
     pub(in crate::engine) keeping: Keeping,
     /// Log since the newest checkpoint, as recovery found it.
     pub(in crate::engine) behind_bytes: u64,
+    pub(in crate::engine) clock: Clock,
 }
 
 impl<A: Archive> Checkpointing<A> {
@@ -48,21 +42,26 @@ impl<A: Archive> Checkpointing<A> {
         let mut wanted = self.keeping.checkpoint_bytes;
         let mut done = 0;
         let mut seen = 0;
+        let mut look_at = self.clock.now().tick;
         loop {
             let newest = || self.view.seen().position.0;
-            if self.bell.wait_above(seen, newest, SLEEP_MAX) == Woken::Stop {
+            let patience = self.keeping.looks_every().unwrap_or(SLEEP_MAX);
+            if self.bell.wait_above(seen, newest, patience) == Woken::Stop {
                 return;
             }
             seen = newest();
             let written = self.behind_bytes + self.view.published_bytes();
-            if written - done >= wanted {
+            let now = self.clock.now().tick;
+            let looks = self.keeping.looks_every().filter(|_| now >= look_at);
+            look_at = looks.map_or(look_at, |every| now.after(every));
+            if written - done >= wanted || (looks.is_some() && self.wants_checkpoint_to_let_go()) {
                 if let Some(bytes) = self.advance() {
-                    done = written;
                     wanted = self.keeping.checkpoint_bytes.max(bytes);
-                } else {
-                    // It is tried again when as much again was written.
-                    done = written;
                 }
+                // One that failed is tried again when as much again was written.
+                done = written;
+            } else if looks.is_some() {
+                self.let_go();
             }
             if self.bell.pause(LOOK_EVERY) == Woken::Stop {
                 return;
@@ -85,15 +84,52 @@ impl<A: Archive> Checkpointing<A> {
             }
         };
         tracing::info!(position = to.0, log_bytes = made.log_bytes, bytes = made.bytes, "checkpoint made");
-        let before = self.archive.keeping(self.keeping.retention_bytes);
-        match checkpoint::trim(&self.archive, before) {
-            Ok(floor) => self.tree.forget_below(floor.position),
+        self.let_go();
+        Some(made.bytes)
+    }
+
+    /// Whether log that nobody asks for any more waits for the older checkpoint to cover it.
+    fn wants_checkpoint_to_let_go(&self) -> bool {
+        // What fails here is told when it is tried.
+        let before = self.lets_go().unwrap_or_default();
+        let made = self.archive.checkpoints().unwrap_or_default();
+        let nth = |place: usize| made.get(place).copied().unwrap_or_default();
+        before > self.archive.floor().position && before > nth(1).next() && nth(0) < self.archive.durable()
+    }
+
+    fn lets_go(&self) -> Result<Position, log::Error> {
+        let now = self.clock.now().wall.max(self.view.seen().time);
+        let cursors = self.view.cursors();
+        self.keeping.lets_go(&self.archive, cursors.values().map(|cursor| cursor.sequence), now)
+    }
+
+    fn let_go(&self) {
+        let floor = self.archive.floor();
+        let before = self.lets_go().map_err(checkpoint::Error::from);
+        match before.and_then(|before| checkpoint::trim(&self.archive, before)) {
+            Ok(raised) => {
+                self.tree.forget_below(raised.position);
+                self.tell_of_lost_cursors(floor, raised);
+            }
             Err(error) => {
                 let error = anything(&error);
                 tracing::error!(error, "old log could not be let go: it takes more space than it should");
             }
         }
-        Some(made.bytes)
+    }
+
+    /// Says which named cursors have lost their place between two floors.
+    fn tell_of_lost_cursors(&self, before: Floor, after: Floor) {
+        let cursors = self.view.cursors();
+        let lost = |sequence| is_lost(sequence, after) && !is_lost(sequence, before);
+        for (name, cursor) in cursors.iter().filter(|(_, cursor)| lost(cursor.sequence)).take(LOST_TOLD_MAX) {
+            tracing::warn!(
+                cursor = %name,
+                sequence = cursor.sequence.0,
+                floor = after.sequence.0,
+                "a named cursor has lost its place: updates after it are gone, and its reader is told so"
+            );
+        }
     }
 }
 

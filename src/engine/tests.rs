@@ -37,7 +37,7 @@ fn start(dir: &Path) -> Engine {
     let parts = Parts {
         tree: WorkTree::new(place, work::Options::default()),
         options: Options::default(),
-        keeping: Keeping { checkpoint_bytes: 64 << 10, retention_bytes: 1 << 20 },
+        keeping: Keeping { checkpoint_bytes: 64 << 10, retention_bytes: 1 << 20, ..Keeping::default() },
         clock: Clock::system(),
     };
     Engine::start(log, parts).unwrap()

@@ -26,7 +26,7 @@ impl AdminService for Admin {
         &self,
         _request: Request<v1::GetServerInfoRequest>,
     ) -> Result<Response<v1::GetServerInfoResponse>, Status> {
-        Ok(Response::new(admin::to_server_info(&self.0.info())))
+        Ok(Response::new(admin::to_server_info(&self.0.info().await?)))
     }
 
     async fn list_workers(

@@ -118,7 +118,12 @@ fn engine(path: &Path, setup: &Setup) -> Engine {
     let parts = Parts {
         tree: WorkTree::new(place, work::Options::default()),
         options: core::Options { ring_bytes: setup.ring_bytes, ..core::Options::default() },
-        keeping: Keeping { checkpoint_bytes: 64 << 10, retention_bytes: setup.retention_bytes },
+        keeping: Keeping {
+            checkpoint_bytes: 64 << 10,
+            retention_bytes: setup.retention_bytes,
+            lag_budget_bytes: 0,
+            ..Keeping::default()
+        },
         clock: Clock::system(),
     };
     Engine::start(log, parts).unwrap()

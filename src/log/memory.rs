@@ -3,6 +3,7 @@
 //! Deterministic: what a crash leaves is chosen by the seed. It stands in for the directory in simulations, and is held
 //! to the same suite.
 
+use crate::clock::Timestamp;
 use crate::codec;
 use crate::job::event::Event;
 use crate::job::id::Epoch;
@@ -352,6 +353,13 @@ impl Archive for MemoryArchive {
         });
         let stays = enough.count() as u64;
         Position(platter.first.position.0 + (platter.frames.len() as u64 - stays))
+    }
+
+    fn older(&self, time: Timestamp) -> Result<Position, Error> {
+        let platter = self.disk.lock();
+        let durable =
+            platter.frames.iter().take_while(|frame| frame.position <= platter.durable && frame.time < time);
+        Ok(Position(platter.first.position.0 + durable.count() as u64))
     }
 
     fn trim(&self, before: Position, live: &mut dyn Iterator<Item = Pointer>) -> Result<Floor, Error> {

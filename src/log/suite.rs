@@ -235,6 +235,30 @@ pub(crate) fn trimming_without_an_event_lets_go_of_nothing<P: Place>(place: &mut
     assert_eq!(all(&archive).len(), 60);
 }
 
+/// The age of log is that of its youngest frame: nothing younger goes with it.
+pub(crate) fn log_older_than_a_time_may_go<P: Place>(place: &mut P) {
+    let mut log = place.open();
+    for _ in 0..60 {
+        append(&mut log, 50);
+        log.sync().unwrap();
+    }
+    let archive = log.archive();
+    let frames = all(&archive);
+    assert_eq!(archive.older(frames[0].time).unwrap(), Position(1), "none is older than the first");
+    let youngest = frames[59].time;
+    let all_but_the_last_unit = archive.older(Timestamp(youngest.0 + 1)).unwrap();
+    assert!(all_but_the_last_unit > Position(30), "{all_but_the_last_unit}");
+    for frame in &frames {
+        let before = archive.older(frame.time).unwrap();
+        assert!(before <= frame.position, "{before} takes frame {}", frame.position);
+        let next = archive.older(Timestamp(frame.time.0 + 1)).unwrap();
+        assert!(next >= before && next <= frame.position.next());
+    }
+    let floor = archive.trim(archive.older(frames[49].time).unwrap(), &mut std::iter::empty()).unwrap();
+    assert!(floor.position > Position(1) && floor.position <= Position(50), "{floor:?}");
+    assert_eq!(archive.older(Timestamp(0)).unwrap(), floor.position);
+}
+
 pub(crate) fn the_newest_two_checkpoints_are_kept<P: Place>(place: &mut P) {
     let mut log = place.open();
     for _ in 0..3 {
@@ -311,6 +335,7 @@ macro_rules! conforms {
             events_are_found_by_pointer
             trimming_keeps_what_is_live
             trimming_without_an_event_lets_go_of_nothing
+            log_older_than_a_time_may_go
             the_newest_two_checkpoints_are_kept
         );
 

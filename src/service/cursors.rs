@@ -4,6 +4,7 @@ use crate::engine::command::Command;
 use crate::job::id::Sequence;
 use crate::job::id::StoreId;
 use crate::job::state::NamedCursor;
+use crate::log::Floor;
 use crate::service::Error;
 use crate::service::Service;
 use crate::service::tail;
@@ -37,6 +38,8 @@ pub struct CursorPage {
     pub next: Option<Arc<str>>,
     /// The newest update, not older than any of the cursors.
     pub head: Sequence,
+    /// What is kept of the log.
+    pub floor: Floor,
 }
 
 impl Service {
@@ -67,7 +70,8 @@ impl Service {
         let cursors: Vec<_> = found.by_ref().take(after.limit).collect();
         let more = found.next().is_some();
         let next = cursors.last().filter(|_| more).map(|(name, _)| Arc::clone(name));
-        CursorPage { cursors, next, head: self.engine().view().seen().sequence }
+        let floor = self.engine().history().floor();
+        CursorPage { cursors, next, head: self.engine().view().seen().sequence, floor }
     }
 
     /// Which store this is.

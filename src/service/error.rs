@@ -22,7 +22,10 @@ pub enum Error {
     #[error("there is no queue {0}")]
     NoQueue(QueueName),
     /// The cursor's updates are no longer kept. [LOG-2]
-    #[error("updates after {wanted} are no longer all kept; the log begins with update {floor}")]
+    #[error(
+        "updates after {wanted} are no longer all kept; the log begins with update {floor}: list the jobs to see what has \
+         become of them, and go on from there; a named cursor has to be committed anew"
+    )]
     BelowFloor {
         /// What was asked for.
         wanted: Sequence,

@@ -5,8 +5,10 @@ use crate::engine::view::Seen;
 use crate::job::id::Position;
 use crate::job::id::Sequence;
 use crate::job::id::StoreId;
+use crate::service::Error;
 use crate::service::Service;
 use crate::service::home::Home;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The server as operators see it.
@@ -20,6 +22,8 @@ pub struct ServerInfo {
     pub seen: Seen,
     /// The oldest update that is kept, one past the newest if none is.
     pub floor: Sequence,
+    /// Log time of the oldest frame that is kept; `None` if none is, or if it cannot be read.
+    pub floor_time: Option<Timestamp>,
     /// The newest frame that the work tree shows.
     pub applied: Position,
     /// Where the data is kept.
@@ -32,20 +36,30 @@ pub struct ServerInfo {
 
 impl Service {
     /// What server this is and how it stands.
-    #[must_use]
-    pub fn info(&self) -> ServerInfo {
+    ///
+    /// # Errors
+    /// [`Error::ShuttingDown`].
+    pub async fn info(&self) -> Result<ServerInfo, Error> {
         let now = self.engine().clock().now();
         let seen = self.engine().view().seen();
-        let floor = self.engine().history().floor().sequence;
-        ServerInfo {
+        let history = Arc::clone(self.engine().history());
+        let (floor, floor_time) = self
+            .read(move || {
+                let floor = history.floor();
+                let oldest = history.read(floor.position, 0).unwrap_or_default();
+                Ok((floor.sequence, oldest.first().map(|frame| frame.time)))
+            })
+            .await?;
+        Ok(ServerInfo {
             version: env!("CARGO_PKG_VERSION"),
             store: self.store_id(),
             seen,
             floor: floor.min(seen.sequence.plus(1)),
+            floor_time,
             applied: self.engine().applied(),
             home: self.settings().home.clone(),
             uptime: now.tick.since(self.began.tick),
             time: now.wall,
-        }
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Retention, as operators set it and as readers notice it.
 
 use crate::harness::Server;
+use crate::harness::stderr;
 use crate::harness::until;
 use crate::verbs::ask;
 use crate::verbs::complete;
@@ -90,4 +91,88 @@ async fn a_queue_forgets_across_a_crash_and_a_new_work_tree() {
     for id in [first.dead, first.waiting, second.dead, second.waiting] {
         assert!(is_there(&server, &id));
     }
+}
+
+/// A log of small files, so that a megabyte fills several of them, of which little is still in memory.
+const SMALL: [&str; 6] = [
+    "--segment-bytes=256KiB",
+    "--transport-request-bytes-max=192KiB",
+    "--payload-bytes-max=64KiB",
+    "--result-bytes-max=64KiB",
+    "--checkpoint-bytes=64KiB",
+    "--ring-bytes=64KiB",
+];
+
+/// Writes some files of log, of jobs that finish at once.
+fn fill(server: &Server) {
+    let file = server.place().write("payload", &"x".repeat(60_000));
+    let file = file.to_str().expect("a path of ours");
+    for _ in 0..16 {
+        submit(server, &["--file", file, "--queue", "bulk"]);
+    }
+    told(server, &["queues", "purge", "bulk", "--waiting"]);
+}
+
+fn info(server: &Server) -> serde_json::Value {
+    serde_json::from_str(&told(server, &["info", "--json"])).expect("a JSON object")
+}
+
+fn floor(server: &Server) -> u64 {
+    info(server)["floor_sequence"].as_u64().expect("a number")
+}
+
+fn checkpoints(server: &Server) -> usize {
+    server.stderr().matches("checkpoint made").count()
+}
+
+/// [LOG-2]
+#[test]
+fn log_that_is_too_old_frees_its_files_and_whoever_had_not_read_it_is_told() {
+    let server = Server::start(&[&SMALL[..], &["--retention-age=2s", "--lag-budget-bytes=0"]].concat());
+    let first = submit(&server, &["x"]);
+    told(&server, &["cancel", &first]);
+    told(&server, &["cursors", "commit", "slow", "1"]);
+    fill(&server);
+    let oldest = server.place().data().join("log/0000000001.seg");
+    until("the oldest file is freed", || {
+        submit(&server, &["a trickle"]);
+        (!oldest.exists()).then_some(())
+    });
+    let floor = floor(&server);
+    assert!(floor > 2 && info(&server)["floor_time"].is_string(), "{floor}");
+    assert!(!is_there(&server, &first), "its end is no longer in the log");
+
+    for reader in [["tail", "--no-follow", "--after", "1"], ["tail", "--no-follow", "--cursor", "slow"]] {
+        let refused = ask(&server, &reader);
+        assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("the log begins with update"), "{}", stderr(&refused));
+    }
+    let listed = ask(&server, &["cursors"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("lost"), "{listed:?}");
+    assert!(stderr(&listed).contains("1 lost"), "{listed:?}");
+    until("the operator is warned", || {
+        server.stderr().contains("a named cursor has lost its place").then_some(())
+    });
+    told(&server, &["cursors", "commit", "slow", "start"]);
+    told(&server, &["tail", "--no-follow", "--cursor", "slow"]);
+    assert!(told(&server, &["cursors"]).contains("kept"));
+}
+
+#[test]
+fn a_named_cursor_holds_old_log_back_within_its_budget_until_it_moves() {
+    let server = Server::start(&[&SMALL[..], &["--retention-age=1s"]].concat());
+    submit(&server, &["x"]);
+    told(&server, &["cursors", "commit", "slow", "1"]);
+    fill(&server);
+    let seen = checkpoints(&server);
+    until("several checkpoints are made of log that is too old", || {
+        fill(&server);
+        (checkpoints(&server) >= seen + 4).then_some(())
+    });
+    assert_eq!(floor(&server), 1, "it is kept for the cursor");
+    told(&server, &["cursors", "commit", "slow", "end"]);
+    until("the log goes", || {
+        submit(&server, &["a trickle"]);
+        (floor(&server) > 1).then_some(())
+    });
 }

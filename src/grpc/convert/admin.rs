@@ -87,5 +87,6 @@ pub fn to_server_info(info: &ServerInfo) -> v1::GetServerInfoResponse {
         data_filesystem: info.home.filesystem.to_owned(),
         uptime: Some(time::to_duration(time::whole_millis(info.uptime))),
         time: Some(time::to_timestamp(info.time)),
+        floor_time: info.floor_time.map(time::to_timestamp),
     }
 }

@@ -1,5 +1,6 @@
 //! Requests about the update log and named cursors.
 
+use crate::engine::retention;
 use crate::grpc::convert::At;
 use crate::grpc::convert::Checks;
 use crate::grpc::convert::names;
@@ -156,10 +157,12 @@ pub fn to_list_cursors(page: &CursorPage, store: StoreId) -> v1::ListCursorsResp
         name: name.as_ref().to_owned(),
         cursor: Some(v1::Cursor { store_id: store.clone(), sequence: cursor.sequence.0 }),
         committed_at: Some(time::to_timestamp(cursor.committed)),
+        lost: retention::is_lost(cursor.sequence, page.floor),
     });
     v1::ListCursorsResponse {
         cursors: cursors.collect(),
         next_page_token: page.next.as_deref().unwrap_or_default().to_owned(),
         head_sequence: page.head.0,
+        floor_sequence: page.floor.sequence.min(page.head.plus(1)).0,
     }
 }

@@ -1,5 +1,6 @@
 //! The shared side of the directory: durable frames by position and sequence, events by pointer.
 
+use crate::clock::Timestamp;
 use crate::codec;
 use crate::job::event::Event;
 use crate::job::id::Pointer;
@@ -262,6 +263,20 @@ impl Archive for DirectoryArchive {
         let stay = usize::try_from(whole).unwrap_or(usize::MAX).saturating_add(1);
         let first_kept = retained.segments.len().saturating_sub(stay);
         retained.segments.get(first_kept).map_or(retained.floor().position, |segment| segment.first.position)
+    }
+
+    fn older(&self, time: Timestamp) -> Result<Position, Error> {
+        let segments = self.shared.retained.read().expect(NO_PANIC).segments.clone();
+        let mut before = self.floor().position;
+        for next in segments.iter().skip(1) {
+            // Log time never goes back, so the last frame of a segment is its youngest.
+            let last = Position(next.first.position.0 - 1);
+            match self.read(last, 0)?.first() {
+                Some(frame) if frame.time < time => before = next.first.position,
+                Some(_) | None => break,
+            }
+        }
+        Ok(before)
     }
 
     fn trim(&self, before: Position, live: &mut dyn Iterator<Item = Pointer>) -> Result<Floor, Error> {
