@@ -173,8 +173,24 @@ fn set(queue: Named, settings: v1::QueueSettings) -> anyhow::Result<Exit> {
 fn print(queues: &[v1::Queue], json: bool) -> anyhow::Result<()> {
     if json {
         output::json(queues.iter().map(queue_json))?;
-        return Ok(());
+    } else {
+        print_table(queues)?;
     }
+    for queue in queues {
+        let (dead, dead_max) = (queue.dead, u64::from(queue.settings.unwrap_or_default().dead_max()));
+        // As the server's own warning.
+        if dead > 0 && dead.saturating_mul(10) >= dead_max * 9 {
+            output::note(format_args!(
+                "{} keeps {dead} dead jobs, and {dead_max} at most: beyond that the oldest are deleted; retry or purge them, \
+                 or raise --dead-max",
+                queue.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn print_table(queues: &[v1::Queue]) -> anyhow::Result<()> {
     let now = Clock::system().now().wall;
     let mut table = Table::new(["QUEUE", "READY", "SCHEDULED", "RUNNING", "DEAD", "OLDEST", "SETTINGS"]);
     for queue in queues {

@@ -6,6 +6,7 @@
 //! and a finish shares its frame with the next claim of its slot.
 
 mod carry_out;
+mod dead;
 mod leases;
 mod publish;
 mod room;
@@ -19,6 +20,7 @@ use crate::codec;
 use crate::engine::chance::Chance;
 use crate::engine::command::Command;
 use crate::engine::command::Error;
+use crate::engine::core::dead::Warned;
 use crate::engine::core::time::Timeouts;
 use crate::engine::ids::Ids;
 use crate::engine::index::Index;
@@ -118,6 +120,7 @@ pub struct Core<L: Log> {
     /// Synced or empty frames that wait to be published with the next synced one.
     unpublished: Vec<Arc<Published>>,
     timeouts: Timeouts,
+    warned: Warned,
     told: HashMap<Slot, Told>,
     late_progress: BTreeMap<(Tick, Slot), (LeaseToken, Progress)>,
     vouch_at: Option<Tick>,
@@ -191,6 +194,7 @@ impl<L: Log> Core<L> {
             answers: Vec::new(),
             unpublished: Vec::new(),
             timeouts: Timeouts::default(),
+            warned: Warned::default(),
             told: HashMap::new(),
             late_progress: BTreeMap::new(),
             vouch_at: None,

@@ -176,3 +176,29 @@ fn a_named_cursor_holds_old_log_back_within_its_budget_until_it_moves() {
         (floor(&server) > 1).then_some(())
     });
 }
+
+/// [DEAD-1]
+#[tokio::test]
+async fn an_operator_is_warned_once_before_dead_jobs_go_and_sees_it_in_the_list() {
+    let server = Server::start(&[]);
+    told(&server, &["queues", "set", "mail", "--dead-max", "10"]);
+    let mut died = Vec::new();
+    let mut die = async |deaths: usize| {
+        for _ in 0..deaths {
+            died.push(submit(&server, &["x", "--queue", "mail", "--max-attempts", "1"]));
+            finish(&server, "mail", fail("broken")).await;
+        }
+        died.clone()
+    };
+    die(8).await;
+    assert!(!stderr(&ask(&server, &["queues"])).contains("dead"));
+    die(1).await;
+    until("the warning", || server.stderr().contains("dead jobs nearly fill a queue").then_some(()));
+    assert!(stderr(&ask(&server, &["queues", "--json"])).contains("mail keeps 9 dead jobs, and 10 at most"));
+    let died = die(2).await;
+    until("the next one", || server.stderr().contains("a queue is full of dead jobs").then_some(()));
+    assert!(!is_there(&server, &died[0]) && is_there(&server, &died[1]));
+    for warning in ["dead jobs nearly fill a queue", "a queue is full of dead jobs"] {
+        assert_eq!(server.stderr().matches(warning).count(), 1, "{warning}");
+    }
+}

@@ -55,6 +55,10 @@ impl<L: Log> Core<L> {
                 inner.jobs.insert(job.id, view);
             }
         }
+        drop(inner);
+        for (number, queue) in self.state.queues().iter() {
+            self.warned.look_at(number, queue);
+        }
     }
 
     pub(in crate::engine::core) fn publish(&mut self, draft: Draft, frame: &Frame) {
@@ -86,6 +90,9 @@ impl<L: Log> Core<L> {
         self.view.set_seen(seen);
         drop(inner);
         self.view.announce(seen, published_bytes);
+        for queue in &draft.queues {
+            self.warned.look_at(*queue, self.state.queue(*queue));
+        }
     }
 }
 
