@@ -6,7 +6,9 @@
 
 use crate::clock::Timestamp;
 use crate::engine::Handle;
+use crate::engine::command;
 use crate::engine::command::Command;
+use crate::engine::view::Health;
 use crate::job::decide::prune::Finished;
 use crate::job::id::JobId;
 use crate::job::id::Position;
@@ -58,6 +60,10 @@ pub fn start(service: &Service) {
 
 async fn prune_for_ever(service: &Service) {
     loop {
+        if waits(service.engine()) {
+            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            continue;
+        }
         match sweep(service).await {
             Ok(outlook) => rest(service, &outlook).await,
             Err(error) => {
@@ -66,6 +72,12 @@ async fn prune_for_ever(service: &Service) {
             }
         }
     }
+}
+
+/// Whether the disk is full, or so nearly that the tree waits: the writer would refuse, and the log would have to be read
+/// from its beginning for each job. [ACK-2]
+fn waits(engine: &Handle) -> bool {
+    engine.view().health() != Health::Serving || engine.view().tree_waits()
 }
 
 /// What a sweep says about the time after it.
@@ -173,6 +185,9 @@ async fn propose(service: &Service, jobs: Vec<Finished>) -> Result<u64, Error> {
 fn still_there(engine: &Handle, jobs: Vec<Finished>) -> Result<Vec<Finished>, Error> {
     let mut there = Vec::with_capacity(jobs.len());
     for job in jobs {
+        if waits(engine) {
+            return Err(Error::Command(command::Error::DiskFull));
+        }
         if lookup::locate(engine, job.id)?.is_some() {
             there.push(job);
         }
