@@ -2,6 +2,7 @@
 
 mod remote;
 
+use crate::cli;
 use crate::cli::lines;
 use crate::cli::run;
 use crate::client;
@@ -93,7 +94,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<lines::Error>() {
         return Some(of_lines(error));
     }
-    if cause.is::<config::Error>() || cause.is::<InvalidId>() {
+    if cause.is::<config::Error>() || cause.is::<InvalidId>() || cause.is::<cli::pool::Error>() {
         return Some(Exit::USAGE);
     }
     if cause.is::<run::Conflict>() {

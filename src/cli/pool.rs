@@ -1,7 +1,6 @@
 //! What a pool is told on the command line: which queues, how many processes, which command and how it is run.
 
 use crate::cli::words;
-use crate::config;
 use crate::config::Config;
 use crate::job::id::QueueName;
 use crate::pool;
@@ -21,10 +20,26 @@ const PYTHON_WORKER: &str = "gangline.worker";
 /// What such a Python needs of the environment to find its modules.
 const PYTHON_INHERITS: [&str; 2] = ["PYTHONPATH", "VIRTUAL_ENV"];
 
+/// The tasks of a Python module cannot be worked on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Their queues are not known.
+    #[error("--python: which queues the tasks of {module} take jobs from cannot be found out: {said}")]
+    Module {
+        /// The module.
+        module: String,
+        /// What its Python said.
+        said: String,
+    },
+    /// Another pool has the name.
+    #[error("--python: a pool of the configuration file is called {0:?} too: rename it")]
+    NameTaken(String),
+}
+
 /// Where jobs come from and how many are worked on at a time.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Slots {
-    /// A queue to take jobs from; may be repeated [default: default]
+    /// A queue to take jobs from; may be repeated [default: the queues of the Python module's tasks, or "default"]
     #[arg(long = "queue", short, value_name = "NAME", env = "GANGLINE_WORK_QUEUES", value_delimiter = ',')]
     queues: Vec<QueueName>,
     /// How many processes work at the same time [default: one a core]
@@ -77,7 +92,7 @@ pub(crate) struct Tasks {
     /// MODULE
     #[arg(long, value_name = "MODULE")]
     python: Option<String>,
-    /// A queue that the Python processes take jobs from; may be repeated [default: default]
+    /// A queue that the Python processes take jobs from; may be repeated [default: the queues of the module's tasks]
     #[arg(long = "queue", short, value_name = "NAME", requires = "python")]
     queues: Vec<QueueName>,
     /// How many Python processes work at the same time [default: one a core]
@@ -92,19 +107,16 @@ impl Tasks {
     /// A Python that is not there, or another pool of its name.
     pub(crate) fn add_to(self, config: &mut Config) -> anyhow::Result<()> {
         let Some(module) = self.python else { return Ok(()) };
-        let command = python(&module);
+        let command = python(&[&module]);
+        let mut slots = Slots { queues: self.queues, processes: self.processes };
+        slots.ask_for_queues(&module)?;
         command.resolve()?;
-        let slots = Slots { queues: self.queues, processes: self.processes };
         let mut spec = slots.spec(Mode::Serve(command, Recycle::default()));
         spec.name = module.into();
         spec.config.stop_grace = config.shutdown_grace;
         spec.config.result_bytes_max = config.sizes.result_bytes_max;
         if config.pools.iter().any(|pool| pool.name == spec.name) {
-            let text = format!(
-                "--python: a pool of the configuration file is called {:?} too: rename it",
-                spec.name
-            );
-            return Err(config::Error::Inconsistent(text).into());
+            return Err(Error::NameTaken(spec.name.to_string()).into());
         }
         config.pools.push(spec);
         Ok(())
@@ -116,9 +128,12 @@ impl Workforce {
     ///
     /// # Errors
     /// A command that is not there.
-    pub(crate) fn spec(self) -> Result<PoolSpec, pool::Error> {
+    pub(crate) fn spec(mut self) -> anyhow::Result<PoolSpec> {
         let mut command = match &self.how.python {
-            Some(module) => python(module),
+            Some(module) => {
+                self.slots.ask_for_queues(module)?;
+                python(&[module])
+            }
             None => Command::new(&self.command),
         };
         command.inherit.extend(self.inherit);
@@ -132,6 +147,25 @@ impl Workforce {
 }
 
 impl Slots {
+    /// Takes jobs from the queues of the module's tasks, if no other ones are named.
+    fn ask_for_queues(&mut self, module: &str) -> anyhow::Result<()> {
+        if !self.queues.is_empty() {
+            return Ok(());
+        }
+        let answer = python(&["--queues", module]).ask()?;
+        let failed = |said: &[u8]| {
+            let said = String::from_utf8_lossy(said);
+            Error::Module { module: module.to_owned(), said: said.trim_end().to_owned() }
+        };
+        if !answer.status.success() {
+            return Err(failed(&answer.stderr).into());
+        }
+        let names = str::from_utf8(&answer.stdout).map_err(|_| failed(&answer.stdout))?;
+        self.queues =
+            names.lines().map(str::parse).collect::<Result<_, _>>().map_err(|_| failed(&answer.stdout))?;
+        if self.queues.is_empty() { Err(failed(b"it named none").into()) } else { Ok(()) }
+    }
+
     fn spec(self, mode: Mode) -> PoolSpec {
         let mut config = pool::Config::new(mode);
         config.processes = self.processes.unwrap_or(config.processes);
@@ -143,13 +177,13 @@ impl Slots {
     }
 }
 
-/// The serve worker that runs the tasks of a Python module.
-fn python(module: &str) -> Command {
+/// The part of the Python package that runs tasks, with these arguments.
+fn python(arguments: &[&str]) -> Command {
     let python = std::env::var_os(PYTHON_VARIABLE).filter(|python| !python.is_empty());
     let python = python.unwrap_or_else(|| PYTHON.into());
-    let arguments = ["-m", PYTHON_WORKER, module].map(OsString::from);
+    let module = ["-m", PYTHON_WORKER].into_iter().chain(arguments.iter().copied()).map(OsString::from);
     Command {
         inherit: PYTHON_INHERITS.map(OsString::from).to_vec(),
-        ..Command::new(std::iter::once(python).chain(arguments))
+        ..Command::new(std::iter::once(python).chain(module))
     }
 }

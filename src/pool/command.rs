@@ -12,8 +12,12 @@ use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process;
+use std::process::Output;
+use std::process::Stdio;
 
 /// Variables that workers inherit without being named; `LC_*` too.
 pub const INHERITED: [&str; 6] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER"];
@@ -61,6 +65,23 @@ impl Command {
         let bytes = crate::codec::encode(&order).len();
         let bytes_max = BYTES_MAX - JOB_BYTES_MAX;
         if bytes > bytes_max { Err(Error::LongCommand { bytes, bytes_max }) } else { Ok(order) }
+    }
+
+    /// Runs the command to its end, outside of any pool but in the environment of its workers, and returns what it said.
+    ///
+    /// # Errors
+    /// A command that is not there or cannot be started.
+    pub fn ask(&self) -> Result<Output, Error> {
+        let order = self.resolve()?;
+        let name = OsString::from_vec(order.name);
+        let mut command = process::Command::new(OsString::from_vec(order.program));
+        command.arg0(name).args(order.arguments.into_iter().map(OsString::from_vec)).env_clear();
+        let variables = order.environment.into_iter();
+        command.envs(variables.map(|(name, value)| (OsString::from_vec(name), OsString::from_vec(value))));
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command.stdin(Stdio::null()).output().map_err(|error| Error::Refused(error.to_string()))
     }
 
     /// The absolute path of the program.

@@ -3,14 +3,15 @@
 mod crew;
 mod death;
 mod link;
+mod python;
 mod stop;
 mod wire;
 
 use crate::harness::Place;
 use crate::harness::Server;
-use crate::harness::gangline;
 use crate::harness::run;
 use crate::harness::stderr;
+use crate::harness::stdout;
 use crate::verbs::ask;
 use crate::verbs::submit;
 use crate::verbs::told;
@@ -18,8 +19,8 @@ use crate::work::crew::Crew;
 use crate::work::crew::ended;
 use crate::work::crew::result;
 use gangline::cli::exit::Exit;
+use gangline::proto::v1;
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn a_pool_works_on_the_queues_it_names_in_both_ways() {
@@ -77,6 +78,35 @@ fn many_large_payloads_and_results_go_through() {
     assert_eq!(crew.times_ready(), 1, "the stream did not break: {}", crew.stderr());
 }
 
+/// A unary claim is answered with as many leases as fit; the others go back unused, and are claimed next.
+#[tokio::test]
+async fn a_claim_of_many_large_jobs_is_answered_in_parts() {
+    let server = Server::start(&[]);
+    let payload = server.place().write("large", &"x".repeat(1_000_000)).display().to_string();
+    let mut jobs: Vec<String> = (0..5).map(|_| submit(&server, &["--file", &payload])).collect();
+    let mut workers = server.workers().await.max_decoding_message_size(16 << 20);
+    let mut claimed = Vec::new();
+    while claimed.len() < jobs.len() {
+        let request = v1::ClaimJobsRequest {
+            worker_id: "unary".to_owned(),
+            jobs_max: 10,
+            wait: Some(prost_types::Duration { seconds: 20, nanos: 0 }),
+            ..v1::ClaimJobsRequest::default()
+        };
+        let answer = workers.claim_jobs(request).await.expect("it is below every limit").into_inner();
+        assert!((1..=2).contains(&answer.leases.len()), "{} leases", answer.leases.len());
+        claimed.extend(answer.leases.into_iter().map(|lease| lease.job_id));
+    }
+    claimed.sort();
+    jobs.sort();
+    assert_eq!(claimed, jobs);
+}
+
+#[test]
+fn the_help_says_all_there_is_to_say() {
+    insta::assert_snapshot!("help", stdout(&run(&["work", "--help"])));
+}
+
 /// The server's limit is not the pool's: the job fails with the reason, and the pool goes on.
 #[test]
 fn a_result_that_the_server_does_not_take_is_a_failure_of_its_job() {
@@ -88,34 +118,6 @@ fn a_result_that_the_server_does_not_take_is_a_failure_of_its_job() {
     let message = dead["failures"][0]["message"].as_str().unwrap_or_default();
     assert!(message.contains("did not take the result") && message.contains("1024"), "{dead}");
     assert_eq!(told(&server, &["submit", "--wait", "10\n"]).len(), 10);
-}
-
-/// The Python package is tested where it is made; here a script stands in for the interpreter and says what it was asked.
-#[test]
-fn a_module_is_run_by_the_python_that_is_named_here_and_inside_the_server() {
-    let place = Place::new();
-    let script = "#!/bin/sh\nwhile read -r line; do id=${line#*id\\\":\\\"}; id=${id%%\\\"*}\n\
-                  echo \"{\\\"id\\\":\\\"$id\\\",\\\"result\\\":\\\"$* $PYTHONPATH\\\"}\"; done\n";
-    let python = place.write("python", script);
-    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let mut serve = gangline(&[]);
-    serve.env("GANGLINE_PYTHON", &python).env("PYTHONPATH", "here");
-    let server = place.serve_by(serve, &["--python", "shop.tasks", "--queue", "inside", "-j1"]);
-    let mut work = gangline(&["work", "--queue", "outside", "-j1", "--python", "shop.tasks"]);
-    work.env("GANGLINE_PYTHON", &python).env("GANGLINE_SERVER", server.address().to_string());
-    work.env("PYTHONPATH", "here");
-    let _crew = Crew::of(work);
-    for queue in ["inside", "outside"] {
-        let asked = told(&server, &["submit", "--queue", queue, "--wait", "x"]);
-        assert_eq!(asked, "-m gangline.worker shop.tasks here", "{queue}");
-    }
-    let refused = gangline(&["work", "--python", "tasks"])
-        .env("GANGLINE_PYTHON", "/no/python")
-        .output()
-        .expect("it runs");
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("/no/python"), "{}", stderr(&refused));
-    assert_eq!(run(&["serve", "--queue", "x"]).status.code(), Some(2), "a queue of which pool?");
 }
 
 #[test]
