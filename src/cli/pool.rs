@@ -1,7 +1,9 @@
 //! What a pool is told on the command line: which queues, how many processes, which command and how it is run.
 
+use crate::cli::bounds::Bounds;
 use crate::cli::words;
 use crate::config::Config;
+use crate::config::Sources;
 use crate::job::id::QueueName;
 use crate::pool;
 use crate::pool::Command;
@@ -10,6 +12,7 @@ use crate::pool::Recycle;
 use crate::pool::claims::PoolSpec;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The Python that runs a module, if not this one.
@@ -30,6 +33,16 @@ pub(crate) enum Error {
         module: String,
         /// What its Python said.
         said: String,
+    },
+    /// There is none, or more than one.
+    #[error("{} has {count} pools: say with --pool which to run, one of: {names}", file.display())]
+    NotOnePool {
+        /// The configuration file.
+        file: PathBuf,
+        /// How many pools it has.
+        count: usize,
+        /// What they are called.
+        names: String,
     },
     /// Another pool has the name.
     #[error("--python: a pool of the configuration file is called {0:?} too: rename it")]
@@ -60,6 +73,10 @@ pub(crate) struct How {
     /// Processes that stay and run the tasks of a Python module: $GANGLINE_PYTHON or python3, -m gangline.worker MODULE
     #[arg(long, value_name = "MODULE", conflicts_with = "command")]
     python: Option<String>,
+    /// The pool of this configuration file, with every setting that a [[pools]] table has
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "queues", "processes", "inherit"])]
+    #[arg(conflicts_with_all = ["memory_bytes_max", "processes_max", "stop_grace", "kill_grace"])]
+    config: Option<PathBuf>,
 }
 
 /// Everything about the processes of a pool that runs a command.
@@ -70,11 +87,16 @@ pub(crate) struct Workforce {
     #[command(flatten)]
     how: How,
     /// The program that does the work, and its arguments; never through a shell
-    #[arg(last = true, value_name = "COMMAND", required_unless_present = "python")]
+    #[arg(last = true, value_name = "COMMAND", required_unless_present_any = ["python", "config"])]
     command: Vec<OsString>,
+    /// Which pool of the configuration file, if it has several
+    #[arg(long, value_name = "NAME", requires = "config", conflicts_with_all = ["each", "serve", "python"])]
+    pool: Option<String>,
     /// A variable of this environment that the processes get, beside PATH, HOME and a few more; may be repeated
     #[arg(long, value_name = "VARIABLE")]
     inherit: Vec<OsString>,
+    #[command(flatten)]
+    bounds: Bounds,
     /// How long running jobs may go on after SIGTERM
     #[arg(long, value_name = "DURATION", value_parser = words::span, default_value = "30s")]
     #[arg(env = "GANGLINE_WORK_STOP_GRACE")]
@@ -127,8 +149,11 @@ impl Workforce {
     /// The pool, checked as far as that is possible before anything is started.
     ///
     /// # Errors
-    /// A command that is not there.
+    /// A command that is not there, a file that has no such pool.
     pub(crate) fn spec(mut self) -> anyhow::Result<PoolSpec> {
+        if let Some(file) = self.how.config {
+            return from_file(file, self.pool.as_deref());
+        }
         let mut command = match &self.how.python {
             Some(module) => {
                 self.slots.ask_for_queues(module)?;
@@ -137,6 +162,7 @@ impl Workforce {
             None => Command::new(&self.command),
         };
         command.inherit.extend(self.inherit);
+        command.limits = self.bounds.on(command.limits);
         command.resolve()?;
         let mode = if self.how.each { Mode::Each(command) } else { Mode::Serve(command, Recycle::default()) };
         let mut spec = self.slots.spec(mode);
@@ -174,6 +200,19 @@ impl Slots {
             queues.push("default".parse().expect("it is a name"));
         }
         PoolSpec { name: queues[0].as_str().into(), queues, config }
+    }
+}
+
+/// The pool of that name, or the only one. The rest of the file is about a server, and only checked.
+fn from_file(file: PathBuf, name: Option<&str>) -> anyhow::Result<PoolSpec> {
+    let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+    let pools = Config::load(sources)?.config.pools;
+    let names: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
+    let error = Error::NotOnePool { file, count: pools.len(), names: names.join(", ") };
+    let mut wanted = pools.iter().filter(|pool| name.is_none_or(|name| *pool.name == *name));
+    match (wanted.next(), wanted.next()) {
+        (Some(pool), None) => Ok(pool.clone()),
+        (Some(_), Some(_)) | (None, _) => Err(error.into()),
     }
 }
 

@@ -14,6 +14,8 @@ use crate::client::Client;
 use crate::client::Options;
 use crate::client::unique_name;
 use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::Sources;
 use crate::pool::Mode;
 use crate::pool::Spawner;
 use crate::pool::claims::Left;
@@ -47,18 +49,27 @@ pub(crate) struct Arguments {
     name: Option<String>,
     #[command(flatten)]
     address: Address,
+    /// What to log: error, warn, info, debug, or by module such as warn,gangline::worker=debug
+    #[arg(long, value_name = "TEXT", env = "GANGLINE_LOG_FILTER", default_value = "warn")]
+    log_filter: String,
+    /// Lines for people, or JSON; auto: for people on a terminal. What is told about the pool itself is for people
+    #[arg(long, value_name = "auto|human|json", env = "GANGLINE_LOG_FORMAT", default_value = "human")]
+    log_format: String,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   gangline work --server jobs.internal:4264 --queue thumbnails --each -- convert - -resize 200x jpg:-
   gangline work --queue a --queue b --processes 8 --serve -- node worker.js
-  gangline work --queue resize --python shop.tasks";
+  gangline work --python shop.tasks
+  gangline work --config gangline.toml --pool thumbnails";
 
 /// Runs `work`.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let log = vec![("log.filter", arguments.log_filter), ("log.format", arguments.log_format)];
+    let log = Config::load(Sources { flags: log, ..Sources::default() })?.config.log;
     let spec = arguments.workforce.spec()?;
-    telling::begin_warnings();
+    telling::begin(&log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .thread_name("work")

@@ -120,6 +120,33 @@ fn a_result_that_the_server_does_not_take_is_a_failure_of_its_job() {
     assert_eq!(told(&server, &["submit", "--wait", "10\n"]).len(), 10);
 }
 
+/// A pool's table means the same inside a server and on another machine.
+#[test]
+fn a_pool_of_a_configuration_file_runs_with_all_its_settings() {
+    let server = Server::start(&[]);
+    // A limit holds a moment after the start: the job waits for it.
+    let limited = "until test $(ulimit -n) = 77; do :; done";
+    let table = |name: &str| {
+        format!(
+            "[[pools]]\nname = \"{name}\"\nqueues = [\"{name}\"]\nmode = \"each\"\nprocesses = 3\nopen_files = 77\n\
+             command = [\"sh\", \"-c\", \"{limited}; echo $LEAD of {name}\"]\nenvironment = {{ LEAD = \"rex\" }}\n"
+        )
+    };
+    let one = server.place().write("one.toml", &table("a")).display().to_string();
+    let two = server.place().write("two.toml", &[table("a"), table("b")].concat()).display().to_string();
+    let _one = Crew::start(&server, &["--config", &one]);
+    let _two = Crew::start(&server, &["--config", &two, "--pool", "b"]);
+    for queue in ["a", "b"] {
+        let said = told(&server, &["submit", "--queue", queue, "--wait", "x"]);
+        assert_eq!(said, format!("rex of {queue}\n"));
+    }
+    for wrong in [&["--config", &two][..], &["--config", &two, "--pool", "c"]] {
+        let refused = ask(&server, &[&["work"], wrong].concat());
+        assert_eq!(refused.status.code(), Some(i32::from(Exit::USAGE.code())));
+        assert!(stderr(&refused).contains("one of: a, b"), "{}", stderr(&refused));
+    }
+}
+
 #[test]
 fn a_cancelled_job_is_stopped_where_it_runs() {
     let server = Server::start(&[]);
@@ -138,7 +165,7 @@ fn a_cancelled_job_is_stopped_where_it_runs() {
 #[test]
 fn what_is_wrong_is_told_before_anything_starts() {
     let usage = Some(i32::from(Exit::USAGE.code()));
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["--each"], "<COMMAND>"),
         (&["--", "cat"], "--each|--serve|--python"),
         (&["--each", "--serve", "--", "cat"], "cannot be used with '--serve'"),
@@ -147,6 +174,10 @@ fn what_is_wrong_is_told_before_anything_starts() {
         (&["--each", "--queue", "no name", "--", "cat"], "no name"),
         (&["--each", "--processes", "0", "--", "cat"], "--processes"),
         (&["--each", "--name", "@mine", "--", "cat"], "a server's own pools"),
+        (&["--each", "--log-filter", "x=?", "--", "cat"], "log.filter"),
+        (&["--config", "no-such-file.toml"], "no-such-file.toml"),
+        (&["--config", "a.toml", "--queue", "b"], "cannot be used with"),
+        (&["--each", "--pool", "b", "--", "cat"], "cannot be used with"),
         (&["--each", "--server", "https://here:1", "--", "cat"], "host:port"),
     ];
     for (arguments, wanted) in cases {
