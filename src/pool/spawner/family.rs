@@ -22,6 +22,9 @@ const KILL_POLLS: u32 = 1_000;
 /// After so many rounds something multiplies as fast as we kill our children: then their children are killed with them.
 const MILD_ROUNDS: u32 = 20;
 
+/// The most processes that are looked at: a bomb grows while it is counted.
+const FOUND_MAX: usize = 4_096;
+
 /// What all processes below this one use together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Census {
@@ -105,10 +108,13 @@ fn descendants() -> (Vec<Pid>, u64) {
     below(children())
 }
 
-/// The processes `found` and every one below them, and how many threads they have.
+/// The processes `found` and those below them, and how many threads they have: all of them, but of what multiplies without
+/// bound only so many that the search ends.
 fn below(mut found: Vec<Pid>) -> (Vec<Pid>, u64) {
     let (mut next, mut threads) = (0, 0);
-    while let Some(pid) = found.get(next).copied() {
+    while next < FOUND_MAX
+        && let Some(pid) = found.get(next).copied()
+    {
         next += 1;
         // A process that ends while we look has no tasks any more.
         for task in
