@@ -68,12 +68,16 @@ use Fate::Fails;
 const SEGV: i32 = 11;
 const KILL: i32 = 9;
 
-/// Doubles a string for ever.
-const HOG: &str = "x=$(head -c 1048576 /dev/zero | tr '\\0' x); while :; do x=$x$x; done";
-/// Every copy makes two. The worker itself needs no fork any more, which would be refused and end it.
-const BOMB: &str = "bomb() { bomb & bomb & wait; }; bomb 2>/dev/null & exec sleep 1000";
+// What runs wild here stops by itself somewhat above what the pool allows: a pool that fails to stop it must not take the
+// machine down.
+
+/// Doubles a string up to half a gigabyte.
+const HOG: &str = "x=$(head -c 1048576 /dev/zero | tr '\\0' x); for n in 1 2 3 4 5 6 7 8 9; do x=$x$x; done; exec sleep 1000";
+/// Every copy makes two, to the eighth generation. The worker itself needs no fork any more, which would be refused and
+/// end it.
+const BOMB: &str = "bomb() { [ $1 -gt 8 ] && exec sleep 60 || { bomb $(($1+1)) & bomb $(($1+1)) & wait; }; }; bomb 1 2>/dev/null & exec sleep 1000";
 /// And each in a session of its own.
-const WILD_BOMB: &str = "export WILD='setsid sh -c \"$WILD\" & setsid sh -c \"$WILD\" & wait'; sh -c \"$WILD\" 2>/dev/null & exec sleep 1000";
+const WILD_BOMB: &str = "export WILD='[ $0 -gt 8 ] && exec sleep 60 || { setsid sh -c \"$WILD\" $(($0+1)) & setsid sh -c \"$WILD\" $(($0+1)) & wait; }'; sh -c \"$WILD\" 1 2>/dev/null & exec sleep 1000";
 
 /// Name, what it does in a shell, how it ends. It notes the processes that it leaves in the file `$LEFT`.
 type Beast = (&'static str, &'static str, Fate);
@@ -110,7 +114,7 @@ const EACH: &[Beast] = &[
     ),
     (
         "has a child that allocates",
-        "head -c 4G /dev/zero | tail",
+        "{ head -c 1G /dev/zero; sleep 1000; } | tail",
         Fails(Crashed, "bytes of memory", Signal(KILL)),
     ),
     ("forks without end", BOMB, Fails(Crashed, "wanted more than the 40 processes", Signal(KILL))),
