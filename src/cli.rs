@@ -11,6 +11,7 @@ mod changes;
 mod config;
 mod cursors;
 mod delete;
+mod export;
 mod get;
 mod info;
 mod inspect;
@@ -30,6 +31,7 @@ mod signals;
 mod submit;
 mod tail;
 mod telling;
+mod verify;
 mod words;
 mod work;
 mod workers;
@@ -88,6 +90,10 @@ enum Command {
     Info(info::Arguments),
     /// Look into a data directory without a server: log, jobs, counts, frames
     Inspect(inspect::Arguments),
+    /// Check a data directory without a server, and name everything that is damaged
+    Verify(verify::Arguments),
+    /// Print every job of a data directory, without a server, as one JSON object a line
+    Export(export::Arguments),
     /// Look at the configuration that a server would start with
     Config(config::Arguments),
     /// Measure how fast the service is on this machine and disk
@@ -112,6 +118,8 @@ impl Command {
             Command::Workers(arguments) => workers::run(arguments),
             Command::Info(arguments) => info::run(arguments),
             Command::Inspect(arguments) => inspect::run(arguments),
+            Command::Verify(arguments) => verify::run(arguments),
+            Command::Export(arguments) => export::run(arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
         }

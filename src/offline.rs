@@ -9,7 +9,7 @@
 //!     .tail() of a walk              where it ended, and what lies there that nothing vouches for
 //! Fold                               the state as of a sequence or a time: the newest checkpoint before it, then the log
 //! Names                              the names of queues by number
-//! Life, Stats                        one job's updates; what is in the directory, and how fast it came
+//! Life, Stats, Verified              one job's updates; what is in the directory, and how fast it came; whether all is well
 //! ```
 //!
 //! Three things are told apart. A frame is *whole* if its checksums are right and it continues the one before. What is not
@@ -18,12 +18,15 @@
 //! *in flight*: never acknowledged, cut by the next start, or about to be finished by a live server; it is in [`Tail`],
 //! and a walk that has ended may be asked for more later.
 
+pub mod events;
+pub mod export;
 pub mod fault;
 pub mod fold;
 pub mod life;
 pub mod names;
 pub mod rates;
 pub mod stats;
+pub mod verify;
 pub mod walk;
 
 #[cfg(test)]
@@ -39,6 +42,7 @@ pub use crate::offline::fold::Until;
 pub use crate::offline::life::Life;
 pub use crate::offline::names::Names;
 pub use crate::offline::stats::Stats;
+pub use crate::offline::verify::Verified;
 pub use crate::offline::walk::From;
 pub use crate::offline::walk::Located;
 pub use crate::offline::walk::Step;
@@ -53,6 +57,7 @@ use crate::log::Floor;
 use crate::log::directory::read_only::Carried;
 use crate::log::directory::read_only::Format;
 use crate::log::directory::read_only::ReadOnly;
+use crate::log::directory::read_only::Segment;
 use std::io::Read;
 use std::path::Path;
 
@@ -68,10 +73,21 @@ pub struct DataDirectory {
 }
 
 /// A segment of the log: its number in the log, and in its file's name. They differ only where files were mixed up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(in crate::offline) struct Entry {
     pub(in crate::offline) number: u64,
     pub(in crate::offline) file: u64,
+    /// Kept open, so that it can be read to its end when a server lets go of it.
+    held: Option<Segment>,
+}
+
+/// How many segments are kept open.
+const HELD_MAX: usize = 256;
+
+impl Entry {
+    pub(in crate::offline) fn open(&self, files: &ReadOnly) -> Result<Segment, Error> {
+        self.held.clone().map_or_else(|| files.segment(self.file), Ok)
+    }
 }
 
 impl DataDirectory {
@@ -132,7 +148,7 @@ impl DataDirectory {
     /// # Errors
     /// An input/output error.
     pub fn segments(&self) -> Result<Vec<(u64, u64)>, Error> {
-        let size = |entry: &Entry| Ok((entry.number, self.files.segment(entry.file)?.bytes()));
+        let size = |entry: &Entry| Ok((entry.number, entry.open(&self.files)?.bytes()));
         self.segments.iter().map(size).collect()
     }
 
@@ -179,6 +195,12 @@ impl DataDirectory {
         Fault::new(kind, self.path(), path, 0, what)
     }
 
+    /// The segment with this number of the log, also if a server has made it since.
+    pub(in crate::offline) fn segment(&self, number: u64) -> Result<Segment, Error> {
+        let known = self.segments.iter().find(|entry| entry.number == number);
+        known.map_or_else(|| self.files.segment(number), |entry| entry.open(&self.files))
+    }
+
     pub(in crate::offline) fn files(&self) -> &ReadOnly {
         &self.files
     }
@@ -207,7 +229,8 @@ impl DataDirectory {
                 let what = format!("this is segment {number} under another name");
                 self.faults.push(self.fault(Kind::Segment, segment.path(), what));
             }
-            self.segments.push(Entry { number, file });
+            let held = (self.segments.len() < HELD_MAX).then_some(segment);
+            self.segments.push(Entry { number, file, held });
         }
         // Of two that say the same number, the one that has the right name.
         self.segments.sort_by_key(|entry| (entry.number, entry.number != entry.file, entry.file));

@@ -58,6 +58,12 @@ pub struct Lost {
     pub updates: u64,
 }
 
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {}", noun(self.frames, "frame"), noun(self.updates, "update"))
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -103,8 +109,7 @@ impl fmt::Display for Fault {
         }
         write!(f, ": {what}")?;
         if *lost != Lost::default() {
-            let (frame, update) = (noun(lost.frames, "frame"), noun(lost.updates, "update"));
-            write!(f, "; {frame} with {update} lost")?;
+            write!(f, "; {lost} lost")?;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use crate::offline::Faults;
 use crate::offline::From;
 use crate::offline::Kind;
 use crate::offline::Located;
+use crate::offline::Names;
 use crate::offline::Step;
 use crate::offline::Tail;
 
@@ -99,6 +100,23 @@ pub enum Reached {
     No,
 }
 
+/// An event that is about to be applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// The state before it.
+    pub state: &'a State,
+    /// The event.
+    pub event: &'a Event,
+    /// Its sequence if it is an update, otherwise that of the last one.
+    pub sequence: Sequence,
+    /// Log time of its frame.
+    pub time: Timestamp,
+    /// The checkpoint that the state began with: slots are others when this changes.
+    pub base: Position,
+    /// Whether jobs may be unknown: what led to them was trimmed or is lost.
+    pub torn: bool,
+}
+
 impl Fold {
     /// Begins with the newest good checkpoint that is not after `until`, or with the empty log. Checkpoints that are
     /// damaged are told to `see`.
@@ -122,21 +140,37 @@ impl Fold {
         Ok(Fold { torn: is_trimmed(directory), ..Fold::default() })
     }
 
-    /// Begins as early as the log can be folded: with the empty log, or with the oldest good checkpoint if the log was
-    /// trimmed.
+    /// Begins before the first frame of the log. If older log was trimmed, older jobs are unknown up to the first good
+    /// checkpoint that the frames come to, and nothing is a fault so far.
     ///
     /// # Errors
     /// An input/output error.
     pub fn oldest(directory: &DataDirectory) -> Result<Fold, Error> {
-        if !is_trimmed(directory) {
-            return Ok(Fold::default());
-        }
-        for at in directory.checkpoints()?.into_iter().rev() {
-            if let Ok((_, state)) = load(directory, at)? {
-                return Ok(Fold { state, base: at, torn: false, unexplained: 0 });
+        let mut fold = Fold { torn: is_trimmed(directory), ..Fold::default() };
+        if fold.torn {
+            // So that jobs submitted since are known by their queues.
+            for (queue, name) in Names::of(directory)?.all() {
+                let (event, at) = (Event::QueueMade { queue, name }, fold.before_all());
+                // Names come in the order of their numbers, as queues were made.
+                fold.state.apply(&event, at, None).ok();
             }
         }
-        Ok(Fold { torn: true, ..Fold::default() })
+        Ok(fold)
+    }
+
+    fn before_all(&self) -> At {
+        At { pointer: Pointer { position: Position(0), index: 0 }, time: self.state.time() }
+    }
+
+    /// Goes on from a checkpoint instead of the frames so far.
+    pub(in crate::offline) fn replace(&mut self, state: State) {
+        (self.base, self.torn) = (state.position(), false);
+        self.state = state;
+    }
+
+    /// Forgets what is known so far: a checkpoint is to take its place.
+    pub(in crate::offline) fn forget(&mut self) {
+        (self.state, self.torn) = (State::default(), true);
     }
 
     /// The state so far.
@@ -209,6 +243,22 @@ impl Fold {
         until: Until,
         see: &mut dyn FnMut(Fault),
     ) -> Result<Reached, Error> {
+        self.watched(directory, located, events, until, see, &mut |_| {})
+    }
+
+    /// The same, and shows each event to `watch` before it is applied.
+    ///
+    /// # Errors
+    /// An input/output error.
+    pub fn watched(
+        &mut self,
+        directory: &DataDirectory,
+        located: &Located,
+        events: &[Event],
+        until: Until,
+        see: &mut dyn FnMut(Fault),
+        watch: &mut dyn FnMut(&Told<'_>),
+    ) -> Result<Reached, Error> {
         let frame = &located.frame;
         self.catch_up(directory, located)?;
         for (event, index) in events.iter().zip(0..) {
@@ -220,6 +270,8 @@ impl Fold {
             }
             let at = At { pointer: Pointer { position: frame.position, index }, time: frame.time };
             let sequence = self.state.sequence().plus(u64::from(event.is_update()));
+            let (base, torn) = (self.base, self.torn);
+            watch(&Told { state: &self.state, event, sequence, time: frame.time, base, torn });
             if let Err(why) = self.state.apply(event, at, None) {
                 self.state.pass_over(sequence);
                 if self.torn {
@@ -243,9 +295,10 @@ impl Fold {
         self.torn |= !known;
         if self.torn
             && directory.checkpoints()?.contains(&before)
-            && let Ok((_, state)) = load(directory, before)?
+            && let Ok((head, state)) = load(directory, before)?
+            && head.hash == located.frame.previous
         {
-            (self.state, self.base, self.torn) = (state, before, false);
+            self.replace(state);
         }
         self.state.pass_over(Sequence(located.frame.first_sequence.0.saturating_sub(1)));
         Ok(())

@@ -41,6 +41,11 @@ impl Names {
         Ok(Names::default())
     }
 
+    /// Every queue known so far, in the order of their numbers.
+    pub(in crate::offline) fn all(&self) -> impl Iterator<Item = (QueueNo, QueueName)> {
+        self.known.iter().map(|(queue, name)| (*queue, name.clone()))
+    }
+
     /// Learns from an event of the log.
     pub fn see(&mut self, event: &Event) {
         if let Event::QueueMade { queue, name } = event {

@@ -184,7 +184,7 @@ impl Walk {
     /// Begins with the last segment that does not begin after `from`.
     pub(in crate::offline) fn skip_to(&mut self, from: From) -> Result<(), Error> {
         for index in (1..self.segments.len()).rev() {
-            let mut segment = self.files.segment(self.segments[index].file)?;
+            let mut segment = self.open_segment(index)?;
             let Found::Frame(first) = segment.at(Segment::FIRST) else { continue };
             let before = match from {
                 From::Position(position) => first.frame.position <= position,
@@ -230,7 +230,7 @@ impl Walk {
     }
 
     fn open_segment(&self, index: usize) -> Result<Segment, Error> {
-        match self.files.segment(self.segments[index].file) {
+        match self.segments[index].open(&self.files) {
             // The server let go of it meanwhile.
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 let floor = self.files.carries()?.last().copied().unwrap_or_default();
@@ -271,7 +271,7 @@ impl Walk {
         });
         self.place = after;
         self.note(&frame, synced_up_to);
-        let Entry { number, file } = self.segments[self.place.index];
+        let Entry { number, file, .. } = self.segments[self.place.index];
         let file = PathBuf::from("log").join(self.files.segment_path(file).file_name().unwrap_or_default());
         self.steps.push_back(Step::Frame(Located {
             frame,
@@ -449,7 +449,7 @@ impl Walk {
         for file in self.files.segments()?.into_iter().filter(|file| *file > last) {
             if self.files.segment(file)?.identity().is_some_and(|id| id.0 == file && Some(id.1) == self.store)
             {
-                self.segments.push(Entry { number: file, file });
+                self.segments.push(Entry { number: file, file, held: None });
             }
         }
         Ok(self.segments.len() > before)

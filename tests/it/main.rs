@@ -19,4 +19,5 @@ mod run_again;
 mod serve;
 mod stop;
 mod verbs;
+mod verify;
 mod work;

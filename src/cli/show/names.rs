@@ -2,6 +2,7 @@
 
 use crate::cli::show::text;
 use crate::clock::Timestamp;
+use crate::job::state::JobState;
 use crate::proto::v1;
 use clap::ValueEnum;
 
@@ -25,6 +26,19 @@ impl From<State> for v1::JobState {
             State::Dead => v1::JobState::Dead,
             State::Cancelled => v1::JobState::Cancelled,
             State::Expired => v1::JobState::Expired,
+        }
+    }
+}
+
+impl From<State> for JobState {
+    fn from(state: State) -> JobState {
+        match state {
+            State::Waiting => JobState::Waiting,
+            State::Running => JobState::Running,
+            State::Succeeded => JobState::Succeeded,
+            State::Dead => JobState::Dead,
+            State::Cancelled => JobState::Cancelled,
+            State::Expired => JobState::Expired,
         }
     }
 }

@@ -30,6 +30,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How much is read at once.
 const PIECE_BYTES: usize = ZEROS.len();
@@ -200,11 +201,11 @@ impl Carried {
     }
 }
 
-/// One segment file.
-#[derive(Debug)]
+/// One segment file. A clone reads the same open file, also when its name is gone.
+#[derive(Clone, Debug)]
 pub struct Segment {
     header: SegmentHeader,
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
     bytes: u64,
     faults: Vec<String>,
@@ -244,6 +245,8 @@ pub struct Header {
     pub offset: u64,
     /// The frame's position.
     pub position: Position,
+    /// As [`StoredFrame::span`].
+    pub span: u64,
     /// As [`StoredFrame::synced_up_to`].
     pub synced_up_to: Position,
 }
@@ -272,7 +275,7 @@ impl Segment {
         if faults.is_empty() && header.bytes != bytes {
             faults.push(format!("the segment has {bytes} bytes instead of {}", header.bytes));
         }
-        Ok(Segment { header, file, path, bytes, faults, piece: Bytes::new(), piece_at: 0 })
+        Ok(Segment { header, file: Arc::new(file), path, bytes, faults, piece: Bytes::new(), piece_at: 0 })
     }
 
     /// Its number and history as its header says, unless the header is damaged.
@@ -350,7 +353,8 @@ impl Segment {
                 for place in (0..own).step_by(ALIGNMENT).filter(begins) {
                     if let Some(header) = StoredHeader::decode(&self.header.salt, &piece[place..]) {
                         let (position, synced_up_to) = (header.frame.position, header.synced_up_to);
-                        return Some(Header { offset: at + place as u64, position, synced_up_to });
+                        let (offset, span) = (at + place as u64, header.span());
+                        return Some(Header { offset, position, span, synced_up_to });
                     }
                 }
             }

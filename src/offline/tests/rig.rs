@@ -3,6 +3,8 @@
 use crate::clock::Timestamp;
 use crate::engine::checkpoint;
 use crate::job::event::Event;
+use crate::job::event::Failure;
+use crate::job::event::FailureKind;
 use crate::job::event::Submitted;
 use crate::job::id::Epoch;
 use crate::job::id::JobId;
@@ -109,6 +111,11 @@ impl Rig {
         }
     }
 
+    pub(crate) fn dead(&self, number: u32) -> Event {
+        let failure = Failure { kind: FailureKind::Failed, message: "no".into(), process: None };
+        Event::Dead { id: Rig::id(number), queue: QueueNo(0), attempt: 1, failure }
+    }
+
     /// Appends a frame and syncs it.
     pub(crate) fn append(&mut self, events: &[Event]) {
         self.append_unsynced(events);
@@ -141,6 +148,35 @@ impl Rig {
         let archive = self.log.as_ref().unwrap().archive();
         checkpoint::advance(&archive, Position(u64::MAX)).unwrap();
         self.frames.last().unwrap().position
+    }
+
+    /// Lets go of what the older of two checkpoints covers.
+    pub(crate) fn trim(&mut self) {
+        checkpoint::trim(&self.log.as_ref().unwrap().archive(), Position(u64::MAX)).unwrap();
+    }
+
+    /// A directory whose older log was trimmed, with dead and live jobs in the carry file, two checkpoints, and more log.
+    pub(crate) fn trimmed() -> Rig {
+        let mut rig = Rig::with_jobs(40);
+        rig.open();
+        rig.checkpoint();
+        for _ in 0..30 {
+            let first = rig.submit(2, 300);
+            rig.append(&[rig.started(first), rig.started(first + 1)]);
+            rig.append(&[rig.dead(first)]);
+        }
+        rig.checkpoint();
+        rig.trim();
+        for _ in 0..10 {
+            let first = rig.submit(2, 300);
+            rig.append(&[rig.started(first)]);
+            rig.append(&[rig.succeeded(first)]);
+        }
+        // One of those that live since before the log began.
+        rig.append(&[rig.succeeded(1)]);
+        rig.vouch();
+        rig.log = None;
+        rig
     }
 
     /// The files somewhere else.

@@ -1,0 +1,160 @@
+//! `gangline verify`: whether everything in a data directory is what was written, and what is lost if not.
+
+use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::cli::output::Reader;
+use crate::offline::DataDirectory;
+use crate::offline::Fault;
+use crate::offline::Lost;
+use crate::offline::Verified;
+use crate::offline::verify::Compared;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// What `verify` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The data directory, or a copy of it
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// One JSON object for each fault, and one at the end that sums up
+    #[arg(long)]
+    json: bool,
+}
+
+/// A fault as JSON has it.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct FaultJson<'a> {
+    fault: &'static str,
+    file: String,
+    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_id: Option<String>,
+    lost_frames: u64,
+    lost_updates: u64,
+    what: &'a str,
+}
+
+impl<'a> FaultJson<'a> {
+    /// The JSON of a fault.
+    pub(in crate::cli) fn of(fault: &'a Fault) -> FaultJson<'a> {
+        FaultJson {
+            fault: fault.kind.name(),
+            file: fault.file.display().to_string(),
+            offset: fault.offset,
+            position: fault.position.map(|position| position.0),
+            sequence: fault.sequence.map(|sequence| sequence.0),
+            job_id: fault.job.map(|job| job.to_string()),
+            lost_frames: fault.lost.frames,
+            lost_updates: fault.lost.updates,
+            what: &fault.what,
+        }
+    }
+}
+
+/// Runs `verify`.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments { directory, json } = arguments;
+    let directory = DataDirectory::open(&directory)?;
+    let mut printed = Ok(Reader::There);
+    let verified = Verified::of(&directory, &mut |fault| {
+        if let Ok(Reader::There) = printed {
+            printed = if json {
+                output::json([FaultJson::of(&fault)])
+            } else {
+                output::line(&fault).map_err(anyhow::Error::from)
+            };
+        }
+    })?;
+    if printed? == Reader::There {
+        if json {
+            output::json([to_json(&verified)])?;
+        } else {
+            output::lines(tell(&directory, &verified).into_iter())?;
+        }
+    }
+    Ok(if verified.faults == 0 { Exit::OK } else { Exit::DAMAGED })
+}
+
+fn to_json(verified: &Verified) -> Value {
+    let checkpoints = verified.checkpoints.iter().map(|(at, compared)| {
+        let compared = match compared {
+            Compared::Same => "same",
+            Compared::Base => "base",
+            Compared::NotCompared => "not compared",
+            Compared::Bad => "bad",
+        };
+        json!({"position": at.0, "compared": compared})
+    });
+    json!({
+        "faults": verified.faults,
+        "lost_frames": verified.lost.frames,
+        "lost_updates": verified.lost.updates,
+        "frames": verified.frames,
+        "updates": verified.updates,
+        "bytes": verified.bytes,
+        "last_position": verified.tail.position.0,
+        "last_sequence": verified.tail.sequence.0,
+        "live_jobs": verified.live,
+        "checkpoints": checkpoints.collect::<Vec<Value>>(),
+        "carried_events": verified.carried,
+        "unexplained_updates": verified.unexplained,
+        "unvouched_updates": verified.tail.unvouched_updates,
+        "torn_bytes": verified.tail.torn_bytes,
+    })
+}
+
+fn tell(directory: &DataDirectory, verified: &Verified) -> Vec<String> {
+    let Verified { frames, updates, bytes, carried, live, unexplained, faults, lost, tail, .. } = verified;
+    let mut lines = vec![format!(
+        "{frames} frames with {updates} updates in {bytes} bytes, up to frame {} and update {}",
+        tail.position, tail.sequence
+    )];
+    lines.push(format!("{live} live jobs; {carried} carried events"));
+    for (at, compared) in &verified.checkpoints {
+        lines.push(format!("checkpoint at frame {at}: {}", words(*compared)));
+    }
+    if *unexplained > 0 {
+        let noun = if *unexplained == 1 { "update" } else { "updates" };
+        lines.push(format!("not checked: {unexplained} {noun} of jobs whose beginning is not there"));
+    }
+    if tail.unvouched_updates > 0 {
+        let updates = tail.unvouched_updates;
+        lines.push(format!("at the end: {updates} updates that nothing vouches for yet; they are whole"));
+    }
+    if tail.torn_bytes > 0 {
+        let torn = tail.torn_bytes;
+        lines.push(format!("at the end: {torn} bytes in flight or torn, never acknowledged; no fault"));
+    }
+    if *faults == 0 {
+        lines.push("no fault".to_owned());
+    } else {
+        let faults = if *faults == 1 { "1 fault".to_owned() } else { format!("{faults} faults") };
+        let nothing = *lost == Lost::default();
+        lines.push(if nothing {
+            format!("{faults}; nothing is lost")
+        } else {
+            format!("{faults}; {lost} lost")
+        });
+        let root = directory.path().display();
+        lines.push(format!(
+            "to do: `gangline salvage {root} OUT` copies what can be read into a new directory"
+        ));
+    }
+    lines
+}
+
+fn words(compared: Compared) -> &'static str {
+    match compared {
+        Compared::Same => "it is what the log leads to",
+        Compared::Base => "it is whole; the log before it is not there to compare it with",
+        Compared::NotCompared => "it is whole; it was not compared",
+        Compared::Bad => "it is not what it should be",
+    }
+}
