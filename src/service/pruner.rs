@@ -195,22 +195,25 @@ fn still_there(engine: &Handle, jobs: Vec<Finished>) -> Result<Vec<Finished>, Er
     Ok(there)
 }
 
-/// Waits until another sweep may find something. An idle service sleeps until something happens.
+/// Waits until another sweep may find something, and for its pause; new settings end both. An idle service sleeps until
+/// something happens.
 async fn rest(service: &Service, outlook: &Outlook) {
     let view = service.engine().view();
+    let clock = service.engine().clock();
     let mut seen = view.follow();
-    tokio::time::sleep(outlook.pause()).await;
+    let not_before = clock.now().tick.after(outlook.pause());
+    tokio::time::sleep(LOOK_EVERY).await;
     loop {
-        let newest = seen.borrow_and_update().position;
-        let (next, now) = (outlook.next(newest), log_time(service));
-        if next.is_some_and(|next| next <= now) || view.retentions() != outlook.retentions {
+        let next = outlook.next(seen.borrow_and_update().position);
+        let pause = not_before.since(clock.now().tick);
+        let patience = next.map(|next| next.since(log_time(service)).max(pause));
+        if patience.is_some_and(|patience| patience.is_zero()) || view.retentions() != outlook.retentions {
             return;
         }
-        let patience = next.map(|next| next.since(now).min(SLEEP_MAX));
         tokio::select! {
             // The view lives as long as the service, so the sender is there.
             _ = seen.changed() => tokio::time::sleep(LOOK_EVERY).await,
-            () = sleep(patience) => {}
+            () = sleep(patience.map(|patience| patience.min(SLEEP_MAX))) => {}
         }
     }
 }

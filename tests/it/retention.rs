@@ -9,6 +9,7 @@ use crate::verbs::fail;
 use crate::verbs::finish;
 use crate::verbs::submit;
 use crate::verbs::told;
+use std::collections::HashSet;
 
 /// A finished, a cancelled, a dead and a waiting job of a queue.
 struct Jobs {
@@ -91,6 +92,32 @@ async fn a_queue_forgets_across_a_crash_and_a_new_work_tree() {
     for id in [first.dead, first.waiting, second.dead, second.waiting] {
         assert!(is_there(&server, &id));
     }
+}
+
+/// Far more than one page of the work tree and one command hold, and between them those of a queue that keeps its own.
+#[test]
+fn thousands_of_finished_jobs_are_forgotten_each_once() {
+    const JOBS: usize = 10_000;
+    let server = Server::start(&[]);
+    let lines = server.place().write("lines", &"x\n".repeat(JOBS));
+    let lines = lines.to_str().expect("a path of ours");
+    // By the time a shorter one is set, the pruner rests for this one: that must not hold it up.
+    told(&server, &["queues", "set", "kept", "--retention", "1h"]);
+    for queue in ["brief", "kept", "brief"] {
+        told(&server, &["submit", "--lines", "--file", lines, "--queue", queue]);
+    }
+    for queue in ["brief", "kept"] {
+        told(&server, &["queues", "purge", queue, "--waiting"]);
+    }
+    told(&server, &["queues", "set", "brief", "--retention", "1s"]);
+    until("all of the queue are forgotten", || {
+        told(&server, &["ls", "--queue", "brief", "--ids", "--limit", "1"]).is_empty().then_some(())
+    });
+    let deleted = deleted(&server);
+    let once: HashSet<&String> = deleted.iter().collect();
+    assert_eq!((deleted.len(), once.len()), (2 * JOBS, 2 * JOBS));
+    let kept = told(&server, &["ls", "--queue", "kept", "--ids", "--all"]);
+    assert_eq!(kept.lines().count(), JOBS);
 }
 
 /// A log of small files, so that a megabyte fills several of them, of which little is still in memory.
