@@ -71,6 +71,8 @@ struct Open {
     outbound: Option<mpsc::Sender<v1::WorkRequest>>,
     inbound: Streaming<v1::WorkResponse>,
     alive: Interval,
+    /// The finishes of one message.
+    batch_bytes: usize,
     first: First,
     /// Signs of life and messages on this stream: without one its link is not trusted yet.
     signs: u32,
@@ -212,7 +214,7 @@ impl Open {
                 }
                 permit = reserve(outbound), if !outbox.is_empty() => {
                     if let Some(permit) = permit {
-                        permit.send(outbox.next());
+                        permit.send(outbox.next(self.batch_bytes));
                     }
                 }
                 _ = self.alive.tick() => {
@@ -249,12 +251,12 @@ impl Outbox {
     }
 
     /// The next message. The good-bye is in the last one.
-    fn next(&mut self) -> v1::WorkRequest {
+    fn next(&mut self, batch_bytes: usize) -> v1::WorkRequest {
         let mut bytes = 0;
         let mut fits = |finish: &v1::Finish| {
             let first = bytes == 0;
             bytes += finish.encoded_len();
-            first || bytes <= BATCH_BYTES
+            first || bytes <= batch_bytes
         };
         let count = self.finishes.iter().take(BATCH_FINISHES).take_while(|finish| fits(finish)).count();
         let finishes: Vec<v1::Finish> = self.finishes.drain(..count).collect();
@@ -283,9 +285,15 @@ fn open(client: &Client, hello: v1::Hello, pause: Duration) -> Opening {
         let welcome = welcome.ok_or_else(|| Status::data_loss("the first answer does not welcome"))?;
         let period = welcome.lease_period.and_then(|period| Duration::try_from(period).ok());
         let period = period.filter(|period| !period.is_zero()).unwrap_or(LEASE_PERIOD);
+        // Half of what the server reads is for everything else.
+        let batch_bytes = match usize::try_from(welcome.request_bytes_max) {
+            Ok(0) | Err(_) => BATCH_BYTES,
+            Ok(most) => BATCH_BYTES.min(most / 2),
+        };
         let mut alive = tokio::time::interval(period / SIGNS);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let open = Open { outbound: Some(outbound), inbound, alive, first: First::Awaited, signs: 0 };
+        let outbound = Some(outbound);
+        let open = Open { outbound, inbound, alive, batch_bytes, first: First::Awaited, signs: 0 };
         Ok((open, first))
     })
 }
@@ -296,6 +304,7 @@ fn ended() -> Status {
 
 #[cfg(test)]
 mod tests {
+    use crate::client::worker::BATCH_BYTES;
     use crate::client::worker::BATCH_FINISHES;
     use crate::client::worker::Outbox;
     use crate::proto::v1;
@@ -315,12 +324,12 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.put(told(5, 400_000));
         let sent: Vec<v1::WorkRequest> =
-            std::iter::from_fn(|| (!outbox.is_empty()).then(|| outbox.next())).collect();
+            std::iter::from_fn(|| (!outbox.is_empty()).then(|| outbox.next(BATCH_BYTES))).collect();
         let shape =
             |request: &v1::WorkRequest| (request.finishes.len(), request.free_slots, request.bye.is_some());
         assert_eq!(sent.iter().map(shape).collect::<Vec<_>>(), [(2, 3, false), (2, 0, false), (1, 0, true)]);
         outbox.put(told(BATCH_FINISHES + 1, 1));
-        assert_eq!(outbox.next().finishes.len(), BATCH_FINISHES);
+        assert_eq!(outbox.next(BATCH_BYTES).finishes.len(), BATCH_FINISHES);
     }
 
     #[test]
@@ -331,7 +340,7 @@ mod tests {
             let report = v1::ProgressReport { token, progress, ..v1::ProgressReport::default() };
             outbox.put(v1::WorkRequest { progress: vec![report], ..v1::WorkRequest::default() });
         }
-        let sent = outbox.next().progress.into_iter();
+        let sent = outbox.next(BATCH_BYTES).progress.into_iter();
         let done: Vec<_> = sent.map(|report| report.progress.and_then(|progress| progress.done)).collect();
         assert_eq!(done, [Some(30), Some(20)]);
     }

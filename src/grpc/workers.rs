@@ -23,13 +23,20 @@ pub struct Workers {
     sizes: Sizes,
     /// The leases of one message; the rest of it has room for everything else.
     leases_bytes_max: usize,
+    /// The largest message that is read.
+    request_bytes_max: usize,
 }
 
 impl Workers {
     /// The face of `service`, which takes results of these sizes and keeps its messages below these limits.
     #[must_use]
     pub fn new(service: Service, sizes: Sizes, limits: &Limits) -> Workers {
-        Workers { service, sizes, leases_bytes_max: limits.response_bytes_max / 2 }
+        Workers {
+            service,
+            sizes,
+            leases_bytes_max: limits.response_bytes_max / 2,
+            request_bytes_max: limits.request_bytes_max,
+        }
     }
 }
 

@@ -230,7 +230,12 @@ impl Claims {
         let Some(request) = self.unacked.remove(&token) else { return };
         match answer {
             Answer::Settled => {}
-            Answer::Later => self.untold.push(request),
+            Answer::Later => {
+                if self.untold.is_empty() {
+                    tracing::warn!("the server's disk is full: results are told again until there is space");
+                }
+                self.untold.push(request);
+            }
             Answer::Invalid(why) => message.finishes.extend(instead(request, &why)),
         }
     }

@@ -9,6 +9,7 @@ use crate::engine::command::WorkerMessage;
 use crate::grpc::convert::finish::to_finish;
 use crate::grpc::convert::finish::to_held_lease;
 use crate::grpc::convert::finish::to_progress_report;
+use crate::job::decide::finish::Finish;
 use crate::job::decide::finish::Holder;
 use crate::job::id::LeaseToken;
 use crate::job::table::Slot;
@@ -98,7 +99,9 @@ pub fn start(
     let (stands, standing) = watch::channel(Standing::Away);
     let mut worker = client.worker(hello);
     worker.open(Vec::new());
-    let ended = shutdown.spawn(claims.run(Stream { client: client.clone(), worker, stands }, reports));
+    let stream =
+        Stream { client: client.clone(), worker, result_bytes_max: usize::MAX, refused: Vec::new(), stands };
+    let ended = shutdown.spawn(claims.run(stream, reports));
     Ok(Remote { ended, standing, now, spawner: spawner.clone() })
 }
 
@@ -106,6 +109,10 @@ pub fn start(
 struct Stream {
     client: Client,
     worker: Worker,
+    /// The largest result that the server takes, as it says itself.
+    result_bytes_max: usize,
+    /// Finishes that were not even sent, and why.
+    refused: Vec<(LeaseToken, Answer)>,
     stands: watch::Sender<Standing>,
 }
 
@@ -113,9 +120,17 @@ impl Source for Stream {
     type Error = client::Error;
 
     async fn hear(&mut self) -> Result<Heard, client::Error> {
+        if !self.refused.is_empty() {
+            let acks = std::mem::take(&mut self.refused);
+            return Ok(Heard::News(News { acks, ..News::default() }));
+        }
         loop {
             match self.worker.next().await? {
                 client::Heard::Message(response) => {
+                    if let Some(welcome) = &response.welcome {
+                        let most = usize::try_from(welcome.result_bytes_max).unwrap_or(0);
+                        self.result_bytes_max = if most == 0 { usize::MAX } else { most };
+                    }
                     let news = news(response);
                     return news
                         .map(Heard::News)
@@ -141,7 +156,16 @@ impl Source for Stream {
     }
 
     async fn tell(&mut self, message: WorkerMessage) -> Result<(), client::Error> {
-        let finishes = message.finishes.into_iter();
+        // One of them is larger than the largest message of a server, perhaps, and would end each new stream.
+        let most = self.result_bytes_max;
+        let (too_large, finishes): (Vec<_>, Vec<_>) =
+            message.finishes.into_iter().partition(|request| result_bytes(&request.finish) > most);
+        self.refused.extend(too_large.iter().map(|request| {
+            let bytes = result_bytes(&request.finish);
+            let why = format!("it has {bytes} bytes, and the server takes at most {most}");
+            (request.holder.token, Answer::Invalid(why))
+        }));
+        let finishes = finishes.into_iter();
         let progress = message.progress.iter();
         self.worker.tell(v1::WorkRequest {
             finishes: finishes.map(|request| to_finish(&request.holder, request.finish)).collect(),
@@ -171,6 +195,13 @@ impl Source for Stream {
         if tokio::time::timeout(GOODBYE, heard).await.is_err() {
             tracing::debug!("the server did not hear the good-bye in time");
         }
+    }
+}
+
+fn result_bytes(finish: &Finish) -> usize {
+    match finish {
+        Finish::Complete { result, .. } => result.0.len(),
+        Finish::Fail { .. } | Finish::Release { .. } => 0,
     }
 }
 

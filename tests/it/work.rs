@@ -2,6 +2,7 @@
 
 mod crew;
 mod death;
+mod full;
 mod link;
 mod python;
 mod stop;
@@ -110,9 +111,11 @@ fn the_help_says_all_there_is_to_say() {
 /// The server's limit is not the pool's: the job fails with the reason, and the pool goes on.
 #[test]
 fn a_result_that_the_server_does_not_take_is_a_failure_of_its_job() {
-    let server = Server::start(&["--result-bytes-max=1KiB"]);
+    let small =
+        ["--result-bytes-max=1KiB", "--payload-bytes-max=1KiB", "--transport-request-bytes-max=128KiB"];
+    let server = Server::start(&small);
     let _crew = Crew::start(&server, &["-j1", "--each", "--", "sh", "-c", "read n; head -c $n /dev/zero"]);
-    let job = submit(&server, &["--max-attempts", "1", "2000\n"]);
+    let job = submit(&server, &["--max-attempts", "1", "900000\n"]);
     let dead = ended(&server, &job);
     assert_eq!(dead["state"], "dead");
     let message = dead["failures"][0]["message"].as_str().unwrap_or_default();

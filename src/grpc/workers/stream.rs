@@ -70,7 +70,7 @@ async fn serve(
     mut requests: Streaming<v1::WorkRequest>,
     responses: &Responses,
 ) -> Result<(), Status> {
-    let Workers { service, sizes, leases_bytes_max } = workers;
+    let Workers { service, sizes, leases_bytes_max, .. } = workers.clone();
     let first = tokio::time::timeout(HELLO_WITHIN, requests.message()).await;
     let first = first.map_err(|_late| Refusal::new(Reason::InvalidField, "no hello came in time"))??;
     let Some(first) = first else { return Ok(()) };
@@ -89,7 +89,7 @@ async fn serve(
         responses: responses.clone(),
         untaken: Arc::clone(&untaken),
     };
-    let greeting = greet(&service, &welcome);
+    let greeting = greet(&workers, &welcome);
     let mut reading = Reading { teller, sizes, invalid, untaken, bye: Bye::Unsaid };
     let first = v1::WorkRequest { hello: None, free_slots: 0, ..first };
     let read = async {
@@ -118,7 +118,8 @@ async fn serve(
     }
 }
 
-fn greet(service: &Service, welcome: &Welcome) -> v1::WorkResponse {
+fn greet(workers: &Workers, welcome: &Welcome) -> v1::WorkResponse {
+    let service = &workers.service;
     let held = |(id, token): &(JobId, LeaseToken)| v1::HeldLease {
         job_id: id.to_string(),
         token: token.0,
@@ -130,6 +131,8 @@ fn greet(service: &Service, welcome: &Welcome) -> v1::WorkResponse {
             reconnect_grace: Some(to_period(service.settings().reconnect_grace)),
             held: welcome.held.iter().map(held).collect(),
             store_id: service.engine().history().store_id().to_string(),
+            request_bytes_max: workers.request_bytes_max as u64,
+            result_bytes_max: workers.sizes.result_bytes_max as u64,
         }),
         ..v1::WorkResponse::default()
     }

@@ -4,6 +4,7 @@ use crate::harness::Place;
 use crate::harness::Server;
 use crate::harness::until;
 use crate::verbs::submit;
+use crate::verbs::told;
 use crate::work::crew::Crew;
 use crate::work::crew::ended;
 use crate::work::crew::gone;
@@ -15,12 +16,13 @@ use crate::work::crew::result;
 use crate::work::crew::updates;
 use gangline::cli::exit::Exit;
 use rustix::process::Signal;
+use serde_json::Value;
 
 fn stopping(crew: &Crew) {
     until("it says that it stops", || crew.stderr().contains("stopping: ").then_some(()));
 }
 
-/// The job that runs finishes, the one that waits behind it goes back unused, and no lease is taken any more.
+/// The job that runs finishes, and the one that waits behind it goes back unused.
 #[test]
 fn sigterm_lets_what_runs_finish_and_hands_the_rest_back() {
     let server = Server::start(&[]);
@@ -34,14 +36,36 @@ fn sigterm_lets_what_runs_finish_and_hands_the_rest_back() {
     crew.signal(Signal::TERM);
     stopping(&crew);
     until("what waits is handed back", || (job(&server, &behind)["state"] == "waiting").then_some(()));
-    let late = submit(&server, &["z"]);
     std::fs::write(&go, "").expect("the directory is ours");
     assert!(crew.wait().success(), "{}", crew.stderr());
     assert_eq!(ended(&server, &first)["attempts"], 1);
     assert_eq!(result(&server, &first), b"done\n");
-    assert_eq!(kinds(&server, &late), ["submitted"], "it took no new lease");
     let rest = job(&server, &behind);
     assert!(rest["failures"].is_null(), "handing back is no failure: {rest}");
+}
+
+/// Slots that were free when it was told to stop stay free.
+#[test]
+fn a_stopping_pool_takes_no_new_lease() {
+    let server = Server::start(&[]);
+    let place = Place::new();
+    let (note, go) = (place.data(), place.data().with_extension("go"));
+    let wait = format!("until test -e {}; do sleep 0.02; done; echo done", go.display());
+    let mut crew = Crew::start(&server, &["-j3", "--each", "--", "sh", "-c", &noting(&note, &wait)]);
+    let running = submit(&server, &["x"]);
+    pid_in(&note);
+    crew.signal(Signal::TERM);
+    let free = || {
+        let listed = told(&server, &["workers", "--json"]);
+        let worker: Value = serde_json::from_str(&listed).expect("one JSON object");
+        worker["free_slots"].as_u64()
+    };
+    until("it offers no slot any more", || (free() == Some(0)).then_some(()));
+    let late = submit(&server, &["y"]);
+    std::fs::write(&go, "").expect("the directory is ours");
+    assert!(crew.wait().success(), "{}", crew.stderr());
+    assert_eq!(kinds(&server, &running), ["submitted", "started", "succeeded"]);
+    assert_eq!(kinds(&server, &late), ["submitted"]);
 }
 
 /// What does not finish in the grace is ended and handed back; no budget is used.
