@@ -27,11 +27,12 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 # About 20 ms of work on a core of 2025.
-NUMBERS_A_JOB = 2_000
+NUMBERS_A_JOB = 4_000
 Run = Callable[[list[dict[str, int]]], None]
 
 
@@ -126,35 +127,67 @@ class OverTheWire:
 WAYS = {"seed": before, "gangline": gangline, "bare": bare}
 
 
-def measure(way: str, processes: int, jobs: int, stubs: Path) -> float:
-    """Jobs a second."""
+class Measured(NamedTuple):
+    """One run of one way."""
+
+    jobs_per_second: float
+    cpu_ms_per_job: float
+    """Of this process and all below it: those that compute, and everything around them."""
+
+
+def measure(way: str, processes: int, jobs: int, stubs: Path) -> Measured:
+    """Runs the jobs with processes that are warm."""
     with WAYS[way](processes, stubs) as run:
         run(items(4 * processes))
-        began = time.perf_counter()
+        began, used = time.perf_counter(), cpu_seconds()
         run(items(jobs * processes))
-        return jobs * processes / (time.perf_counter() - began)
+        took, used = time.perf_counter() - began, cpu_seconds() - used
+        return Measured(jobs * processes / took, 1e3 * used / (jobs * processes))
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of those below it that live."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry.name)] = int(fields[1])
+                ticks[int(entry.name)] = int(fields[11]) + int(fields[12])
+    family, found = {os.getpid()}, 0
+    while len(family) > found:
+        found = len(family)
+        family |= {pid for pid, parent in parents.items() if parent in family}
+    return sum(ticks[pid] for pid in family) / os.sysconf("SC_CLK_TCK")
 
 
 def table(every: list[int], jobs: int, rounds: int, stubs: Path) -> Iterator[str]:
     """The lines of the table, each as soon as it is known."""
-    yield "| processes | the seed's pattern | Gangline | bare pool | Gangline to the seed's | Gangline to bare | speed-up |"
+    yield "| processes | | the seed's pattern | Gangline | bare pool | Gangline to the seed's | Gangline to bare |"
     yield "|---|---|---|---|---|---|---|"
     first = 0.0
     for processes in every:
-        measured: dict[str, list[float]] = {way: [] for way in WAYS}
+        measured: dict[str, list[Measured]] = {way: [] for way in WAYS}
         for _ in range(rounds):
-            for way, rates in measured.items():
-                rates.append(measure(way, processes, jobs, stubs))
-        rate = {way: statistics.median(rates) for way, rates in measured.items()}
+            for way, runs in measured.items():
+                runs.append(measure(way, processes, jobs, stubs))
+        rate = {way: statistics.median(run.jobs_per_second for run in runs) for way, runs in measured.items()}
+        cpu = {way: statistics.median(run.cpu_ms_per_job for run in runs) for way, runs in measured.items()}
         first = first or rate["gangline"]
 
-        def ratio(to: str, measured: dict[str, list[float]] = measured) -> str:
+        def ratio(to: str, measured: dict[str, list[Measured]] = measured) -> str:
             pairs = zip(measured["gangline"], measured[to], strict=True)
-            return f"{statistics.median(ours / theirs for ours, theirs in pairs):.1%}"
+            return f"{statistics.median(ours.jobs_per_second / theirs.jobs_per_second for ours, theirs in pairs):.1%}"
 
+        speed_up = rate["gangline"] / first
         yield (
-            f"| {processes} | {rate['seed']:.1f} jobs/s | {rate['gangline']:.1f} jobs/s | {rate['bare']:.1f} jobs/s "
-            f"| {ratio('seed')} | {ratio('bare')} | {rate['gangline'] / first:.2f} |"
+            f"| {processes} | jobs/s | {rate['seed']:.1f} | {rate['gangline']:.1f} (speed-up {speed_up:.2f}) "
+            f"| {rate['bare']:.1f} | {ratio('seed')} | {ratio('bare')} |"
+        )
+        yield (
+            f"| {processes} | CPU a job | {cpu['seed']:.2f} ms | {cpu['gangline']:.2f} ms | {cpu['bare']:.2f} ms "
+            f"| {cpu['gangline'] / cpu['seed']:.1%} | {cpu['gangline'] / cpu['bare']:.1%} |"
         )
 
 
@@ -187,15 +220,10 @@ def circumstances(jobs: int, rounds: int) -> str:
     """What the figures depend on."""
     load = os.getloadavg()[0]
     server = told_by_the_server()
-    began = time.perf_counter()
-    from work import longest_chain
-
-    longest_chain(1, NUMBERS_A_JOB)
-    took = time.perf_counter() - began
     return (
         f"gangline {server['version']}, durability {server['durability']} on {server['data_filesystem']}; Python "
         f"{platform.python_version()} on {len(os.sched_getaffinity(0))} cores, load {load:.1f} before the start; "
-        f"{jobs} jobs a process of about {took * 1e3:.0f} ms each; medians of {rounds} rounds"
+        f"{jobs} jobs a process; medians of {rounds} rounds"
     )
 
 
