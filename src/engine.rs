@@ -19,7 +19,7 @@ pub mod overlay;
 pub mod recover;
 pub mod retention;
 pub mod retrace;
-mod seeds;
+pub mod seeds;
 #[cfg(test)]
 mod simulation;
 mod touches;

@@ -28,6 +28,7 @@ pub mod rates;
 pub mod stats;
 pub mod verify;
 pub mod walk;
+pub mod work_tree;
 
 #[cfg(test)]
 mod tests;

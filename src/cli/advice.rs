@@ -108,7 +108,7 @@ fn of_address(kind: ErrorKind) -> &'static str {
 
 fn of_disk(kind: ErrorKind) -> &'static str {
     if kind == ErrorKind::PermissionDenied {
-        "run as a user who may write there, or name another place with --data"
+        "run as a user who may read and write there, or name another place"
     } else if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
         "free space on the disk"
     } else if kind == ErrorKind::ReadOnlyFilesystem {

@@ -8,10 +8,14 @@ use crate::offline::Fault;
 use crate::offline::Lost;
 use crate::offline::Verified;
 use crate::offline::verify::Compared;
+use crate::offline::work_tree::Checked;
+use crate::offline::work_tree::Copied;
+use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 use std::path::PathBuf;
+use tempfile::TempDir;
 
 /// What `verify` is told.
 #[derive(Debug, clap::Args)]
@@ -19,6 +23,12 @@ pub(crate) struct Arguments {
     /// The data directory, or a copy of it
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    /// Also compare the work tree with the log, on a private copy; no server may run on the directory
+    #[arg(long)]
+    work: bool,
+    /// Where the copy of the work tree goes for a while
+    #[arg(long, value_name = "DIR", requires = "work")]
+    scratch: Option<PathBuf>,
     /// One JSON object for each fault, and one at the end that sums up
     #[arg(long)]
     json: bool,
@@ -60,10 +70,12 @@ impl<'a> FaultJson<'a> {
 
 /// Runs `verify`.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let Arguments { directory, json } = arguments;
+    let Arguments { directory, work, scratch, json } = arguments;
     let directory = DataDirectory::open(&directory)?;
+    let scratch = work.then(|| temporary(scratch)).transpose()?;
+    let copied = scratch.as_ref().map(|scratch| Copied::take(&directory, scratch.path())).transpose()?;
     let mut printed = Ok(Reader::There);
-    let verified = Verified::of(&directory, &mut |fault| {
+    let mut see = |fault: Fault| {
         if let Ok(Reader::There) = printed {
             printed = if json {
                 output::json([FaultJson::of(&fault)])
@@ -71,18 +83,38 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
                 output::line(&fault).map_err(anyhow::Error::from)
             };
         }
-    })?;
+    };
+    let mut verified = Verified::of(&directory, &mut see)?;
+    let work = match copied {
+        Some(copied) if verified.faults == 0 => Some(copied.check(&directory, &verified.tail, &mut see)?),
+        // Of a damaged log no tree can be built to compare it with.
+        Some(_) | None => None,
+    };
+    if let Some(Checked::Differs(jobs)) = work {
+        verified.faults += jobs;
+    }
     if printed? == Reader::There {
         if json {
-            output::json([to_json(&verified)])?;
+            output::json([to_json(&verified, work.as_ref())])?;
         } else {
-            output::lines(tell(&directory, &verified).into_iter())?;
+            output::lines(tell(&directory, &verified, work.as_ref()).into_iter())?;
         }
     }
     Ok(if verified.faults == 0 { Exit::OK } else { Exit::DAMAGED })
 }
 
-fn to_json(verified: &Verified) -> Value {
+/// A directory that goes with this process.
+fn temporary(scratch: Option<PathBuf>) -> anyhow::Result<TempDir> {
+    let parent = scratch.unwrap_or_else(std::env::temp_dir);
+    tempfile::tempdir_in(&parent).with_context(|| format!("cannot make a directory in {}", parent.display()))
+}
+
+fn to_json(verified: &Verified, work: Option<&Checked>) -> Value {
+    let work = work.map(|work| match work {
+        Checked::Same(jobs) => json!({"compared": "same", "jobs": jobs}),
+        Checked::Differs(jobs) => json!({"compared": "differs", "jobs": jobs}),
+        Checked::Rebuilt(why) => json!({"compared": "rebuilt at the next start", "why": why}),
+    });
     let checkpoints = verified.checkpoints.iter().map(|(at, compared)| {
         let compared = match compared {
             Compared::Same => "same",
@@ -107,10 +139,11 @@ fn to_json(verified: &Verified) -> Value {
         "unexplained_updates": verified.unexplained,
         "unvouched_updates": verified.tail.unvouched_updates,
         "torn_bytes": verified.tail.torn_bytes,
+        "work_tree": work,
     })
 }
 
-fn tell(directory: &DataDirectory, verified: &Verified) -> Vec<String> {
+fn tell(directory: &DataDirectory, verified: &Verified, work: Option<&Checked>) -> Vec<String> {
     let Verified { frames, updates, bytes, carried, live, unexplained, faults, lost, tail, .. } = verified;
     let mut lines = vec![format!(
         "{frames} frames with {updates} updates in {bytes} bytes, up to frame {} and update {}",
@@ -120,6 +153,13 @@ fn tell(directory: &DataDirectory, verified: &Verified) -> Vec<String> {
     for (at, compared) in &verified.checkpoints {
         lines.push(format!("checkpoint at frame {at}: {}", words(*compared)));
     }
+    lines.extend(work.map(|work| match work {
+        Checked::Same(jobs) => format!("work tree: it says what the log says of {jobs} jobs"),
+        Checked::Differs(jobs) => {
+            format!("work tree: {jobs} jobs differ; delete `work` and it is built anew")
+        }
+        Checked::Rebuilt(why) => format!("work tree: the next start builds a new one, because {why}"),
+    }));
     if *unexplained > 0 {
         let noun = if *unexplained == 1 { "update" } else { "updates" };
         lines.push(format!("not checked: {unexplained} {noun} of jobs whose beginning is not there"));

@@ -1,5 +1,6 @@
 //! The jobs that the retained log no longer tells of from their beginning: what the newest checkpoint holds of them.
 
+use crate::codec;
 use crate::engine::checkpoint;
 use crate::job::id::Position;
 use crate::job::id::Sequence;
@@ -11,6 +12,7 @@ use crate::work::Mark;
 use crate::work::Record;
 use crate::work::State;
 use std::fmt::Display;
+use std::io::Read;
 
 /// Live and dead jobs whose submission the log before `from` told of, in order of id, from the newest checkpoint: where
 /// there is none, nothing was ever trimmed.
@@ -21,13 +23,24 @@ pub(in crate::engine) fn each<A: Archive>(
 ) -> Result<(), Error> {
     let Some(newest) = archive.checkpoints()?.first().copied() else { return Ok(()) };
     let mut input = archive.checkpoint(newest)?;
-    checkpoint::read_head(&mut input).map_err(|error| damaged(newest, &error))?;
-    let read = saved::each_job(&mut input, |job| {
+    of_checkpoint(&mut input, from, see).map_err(|error| damaged(newest, &error))
+}
+
+/// The same, from the content of a checkpoint.
+///
+/// # Errors
+/// If it is not what this release writes.
+pub fn of_checkpoint(
+    input: &mut dyn Read,
+    from: Position,
+    see: &mut dyn FnMut(Record),
+) -> Result<(), codec::Error> {
+    checkpoint::read_head(input)?;
+    saved::each_job(input, |job| {
         if job.submitted().1.position < from {
             see(seed(&job));
         }
-    });
-    read.map_err(|error| damaged(newest, &error))
+    })
 }
 
 fn damaged(position: Position, what: &dyn Display) -> Error {

@@ -6,6 +6,7 @@ use crate::harness::run;
 use crate::harness::stderr;
 use crate::harness::stdout;
 use crate::history;
+use crate::verbs::submit;
 use gangline::cli::exit::Exit;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -152,4 +153,50 @@ fn a_server_under_load_and_after_kill_is_clean() {
     assert_eq!(server.again().terminate().code(), Some(0));
     let summary = json(&verify(&place, &["--json"])).pop().expect("a summary");
     assert_eq!((&summary["faults"], &summary["live_jobs"]), (&Value::from(0), &Value::from(120_000)));
+}
+
+/// The work tree is compared with the log on a copy: only of a stopped directory, which stays as it is.
+#[test]
+fn the_work_tree_of_a_stopped_directory_is_compared_with_the_log() {
+    let place = Place::new();
+    let mut server = place.serve(&[]);
+    for text in ["one", "two", "three"] {
+        submit(&server, &[text]);
+    }
+    let refused = verify(&place, &["--work"]);
+    assert_eq!(refused.status.code(), code(Exit::IN_USE), "{}", stdout(&refused));
+    assert!(stderr(&refused).contains(&format!("process {}", server.pid())), "{}", stderr(&refused));
+    let work = |place: &Place, exit: Exit| {
+        let before = crate::harness::tree(&place.data());
+        let output = verify(place, &["--work", "--json"]);
+        assert_eq!(output.status.code(), code(exit), "{}{}", stdout(&output), stderr(&output));
+        assert_eq!(crate::harness::tree(&place.data()), before, "nothing was made or removed");
+        json(&output).pop().expect("a summary")["work_tree"].take()
+    };
+    server.kill();
+    let same = serde_json::json!({"compared": "same", "jobs": 3});
+    // Killed before sled flushed it may hold nothing yet; the next start would know.
+    work(&place, Exit::OK);
+    assert!(server.again().terminate().success());
+    assert_eq!(work(&place, Exit::OK), same);
+
+    // Another future of the same history, with this one's work tree in its place.
+    let other = Place::new();
+    let copied = Command::new("cp").arg("-a").arg(place.data()).arg(other.data()).status();
+    assert!(copied.expect("it starts").success());
+    for (place, texts) in [(&place, ["four", "five"]), (&other, ["six", "seven"])] {
+        let mut server = place.serve(&[]);
+        texts.iter().for_each(|text| drop(submit(&server, &[text])));
+        assert!(server.terminate().success());
+    }
+    std::fs::remove_dir_all(other.data().join("work")).expect("it is ours");
+    let none = work(&other, Exit::OK);
+    assert_eq!(none, serde_json::json!({"compared": "rebuilt at the next start", "why": "there was none"}));
+    std::fs::rename(place.data().join("work"), other.data().join("work")).expect("one file system");
+    let differs = work(&other, Exit::DAMAGED);
+    assert_eq!(
+        differs,
+        serde_json::json!({"compared": "differs", "jobs": 4}),
+        "two it knows, two it does not"
+    );
 }

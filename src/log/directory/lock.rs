@@ -7,6 +7,7 @@ use crate::log::directory::layout::io;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::fs::TryLockError;
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -45,6 +46,35 @@ impl Lock {
         }
         sign(&mut file, &path)?;
         Ok(Lock { _file: file })
+    }
+}
+
+/// Keeps servers away while files are copied that only a stopped server leaves alone. Nothing is written; a copy of a
+/// directory may have no lock.
+#[derive(Debug)]
+pub struct Stopped {
+    _file: Option<File>,
+}
+
+impl Stopped {
+    /// Makes sure that no server runs on the directory, nor starts while this value lives.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] naming the holder.
+    pub(crate) fn take(layout: &Layout) -> Result<Stopped, Error> {
+        let path = layout.lock();
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Stopped { _file: None }),
+            Err(error) => return Err(io("opening", &path)(error)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Stopped { _file: Some(file) }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::InUse { place: layout.root().display().to_string(), holder: holder(&mut file) })
+            }
+            Err(TryLockError::Error(error)) => Err(io("locking", &path)(error)),
+        }
     }
 }
 

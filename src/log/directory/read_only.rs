@@ -17,6 +17,7 @@ use crate::log::directory::format;
 use crate::log::directory::layout;
 use crate::log::directory::layout::Layout;
 use crate::log::directory::layout::io;
+use crate::log::directory::lock::Stopped;
 use crate::log::directory::prepare::ZEROS;
 use crate::log::directory::segment;
 use crate::log::directory::segment::ALIGNMENT;
@@ -97,6 +98,15 @@ impl ReadOnly {
     #[must_use]
     pub fn work_path(&self) -> PathBuf {
         self.layout.work()
+    }
+
+    /// Makes sure that no server runs on the directory, nor starts while what is returned lives. Only for the work tree,
+    /// which cannot be copied under a server; everything else is read without.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], or an input/output error.
+    pub fn stopped(&self) -> Result<Stopped, Error> {
+        Stopped::take(&self.layout)
     }
 
     /// The file of segment `number`.
