@@ -51,6 +51,15 @@ impl JobId {
         Timestamp((self.0 >> 80) as u64)
     }
 
+    /// Length of an id as text.
+    pub const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
+
+    /// The id as text, in the caller's buffer.
+    #[must_use]
+    pub fn text(self, buffer: &mut [u8; JobId::TEXT_BYTES]) -> &str {
+        uuid::Uuid::from_u128(self.0).hyphenated().encode_lower(buffer)
+    }
+
     /// The id `steps` after this one: the next jobs of a batch.
     #[must_use]
     pub const fn plus(self, steps: u64) -> JobId {

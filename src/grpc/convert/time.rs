@@ -69,7 +69,8 @@ pub fn to_duration(millis: u64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos }
 }
 
-fn split(millis: u64) -> (i64, i32) {
+/// Whole seconds, and nanoseconds besides.
+pub(in crate::grpc::convert) fn split(millis: u64) -> (i64, i32) {
     let seconds = i64::try_from(millis / 1_000).expect("a thousandth of 64 bits fits 63");
     let nanos = i32::try_from(millis % 1_000).expect("below 1,000") * 1_000_000;
     (seconds, nanos)

@@ -1,10 +1,13 @@
 //! Events as updates. Encoded once for all readers that want the same parts.
 
+mod plain;
+
 use crate::clock::Timestamp;
 use crate::grpc::convert::failure;
 use crate::grpc::convert::names;
 use crate::grpc::convert::spec;
 use crate::grpc::convert::time;
+use crate::grpc::convert::update::plain::Head;
 use crate::job::event::Event;
 use crate::job::id::QueueName;
 use crate::job::id::Sequence;
@@ -35,6 +38,9 @@ pub fn encode_update(
     event: &Event,
     parts: Parts,
 ) -> bool {
+    if plain::encode(batch, Head { sequence, time, queue }, event, parts) {
+        return true;
+    }
     let Some(update) = to_update(sequence, time, queue, event, parts) else { return false };
     prost::encoding::message::encode(UPDATES_TAG, &update, batch);
     true
