@@ -21,6 +21,7 @@ use serde::Serialize;
 use std::collections::HashSet;
 use std::io::Read;
 use std::io::Write;
+use std::ops::ControlFlow;
 
 /// What a checkpoint says besides the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,19 @@ pub struct Made {
     pub log_bytes: u64,
     /// Its own size.
     pub bytes: u64,
+}
+
+/// How much log a checkpoint has taken; two passes over the same frames end at the same one.
+struct Taken {
+    bytes: u64,
+    max: u64,
+}
+
+impl Taken {
+    fn take(&mut self, frame: &Frame) -> ControlFlow<()> {
+        self.bytes += (frame.body.len() + Frame::HEADER_BYTES) as u64;
+        if self.bytes < self.max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
 }
 
 /// Counts what is written.
@@ -101,11 +115,12 @@ pub fn load_from(input: &mut dyn Read) -> Result<(CheckpointHead, State), codec:
 }
 
 /// Makes the checkpoint at `to`, or at the durable end if that is before it, from the newest good one and the log
-/// since, and stores it. Does nothing if there is one already.
+/// since, and stores it. Does nothing if there is one already. It goes no further than the frame with which it has taken
+/// `log_bytes_max` of log: what it touches is in memory a second time. [MEM-1]
 ///
 /// # Errors
 /// [`Error`]; then nothing has changed.
-pub fn advance<A: Archive>(archive: &A, to: Position) -> Result<Made, Error> {
+pub fn advance<A: Archive>(archive: &A, to: Position, log_bytes_max: u64) -> Result<Made, Error> {
     let to = to.min(archive.durable());
     // A damaged one must not stop all later ones: the log still reaches the one before it.
     let newest = archive.checkpoints()?.into_iter().find(|at| archive.checkpoint(*at).is_ok());
@@ -117,24 +132,23 @@ pub fn advance<A: Archive>(archive: &A, to: Position) -> Result<Made, Error> {
         Some(at) => {
             let mut input = archive.checkpoint(at)?;
             let head = read_head(&mut input)?;
-            let touched = touched(archive, from, to, head.last_id)?;
+            let touched = touched(archive, from, to, log_bytes_max, head.last_id)?;
             let state = State::load_where(&mut input, |id| touched.contains(&id))?;
             (head, touched, state)
         }
         None => (CheckpointHead::EMPTY, HashSet::new(), State::default()),
     };
-    let mut log_bytes = 0;
+    let mut taken = Taken { bytes: 0, max: log_bytes_max };
     each_frame(archive, from, to, |frame| {
         if frame.previous != head.hash {
             return Err(recover::Error::Broken { position: frame.position });
         }
-        log_bytes += (frame.body.len() + Frame::HEADER_BYTES) as u64;
         apply_frame(&mut state, frame)?;
         head = CheckpointHead { hash: frame.hash(), epoch: frame.epoch, last_id: state.last_id() };
-        Ok(())
+        Ok(taken.take(frame))
     })?;
-    let bytes = store(archive, to, newest, head, &state, &touched)?;
-    Ok(Made { log_bytes, bytes })
+    let bytes = store(archive, state.position(), newest, head, &state, &touched)?;
+    Ok(Made { log_bytes: taken.bytes, bytes })
 }
 
 fn store<A: Archive>(
@@ -174,20 +188,23 @@ fn store<A: Archive>(
     }
 }
 
-/// Jobs up to `last_id` that the log between `from` and `to` says something about: later ones are new in it.
+/// Jobs up to `last_id` that the log from `from` on says something about, as far as [`advance`] takes it: later ones are
+/// new in it.
 fn touched<A: Archive>(
     archive: &A,
     from: Position,
     to: Position,
+    log_bytes_max: u64,
     last_id: JobId,
 ) -> Result<HashSet<JobId>, Error> {
     let mut touched = HashSet::new();
+    let mut taken = Taken { bytes: 0, max: log_bytes_max };
     each_frame(archive, from, to, |frame| {
         let position = frame.position;
         let events = frame.events().map_err(|source| recover::Error::Frame { position, source })?;
         let ids = events.iter().filter_map(|event| event.job().map(|(id, _)| id));
         touched.extend(ids.filter(|id| *id <= last_id));
-        Ok(())
+        Ok(taken.take(frame))
     })?;
     Ok(touched)
 }

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::engine::bell::Bell;
 use crate::engine::bell::Woken;
 use crate::engine::checkpoint;
+use crate::engine::checkpoint::Made;
 use crate::engine::retention::Keeping;
 use crate::engine::retention::is_lost;
 use crate::engine::view::View;
@@ -54,14 +55,28 @@ impl<A: Archive> Checkpointing<A> {
             let now = self.clock.now().tick;
             let looks = self.keeping.looks_every().filter(|_| now >= look_at);
             look_at = looks.map_or(look_at, |every| now.after(every));
-            if written - done >= wanted || (looks.is_some() && self.wants_checkpoint_to_let_go()) {
-                if let Some(bytes) = self.advance() {
-                    wanted = self.keeping.checkpoint_bytes.max(bytes);
+            let mut wants = written - done >= wanted;
+            if looks.is_some() && !wants {
+                wants = self.wants_checkpoint_to_let_go();
+                if !wants {
+                    self.let_go();
                 }
-                // One that failed is tried again when as much again was written.
-                done = written;
-            } else if looks.is_some() {
-                self.let_go();
+            }
+            // What has piled up meanwhile is taken in pieces, each no larger than what calls for a checkpoint.
+            while wants {
+                match self.advance(wanted) {
+                    Some(made) if made.log_bytes > 0 => {
+                        // Frame headers are counted there, and not in what was written.
+                        done = (done + made.log_bytes).min(written);
+                        wanted = self.keeping.checkpoint_bytes.max(made.bytes);
+                    }
+                    // It is tried again when as much again was written.
+                    Some(_) | None => done = written,
+                }
+                wants = written - done >= wanted;
+                if self.bell.pause(Duration::ZERO) == Woken::Stop {
+                    return;
+                }
             }
             if self.bell.pause(LOOK_EVERY) == Woken::Stop {
                 return;
@@ -69,10 +84,10 @@ impl<A: Archive> Checkpointing<A> {
         }
     }
 
-    /// Makes a checkpoint and lets go of what retention does not ask for. Says how large the checkpoint is.
-    fn advance(&self) -> Option<u64> {
+    /// Makes a checkpoint of about so much more log and lets go of what retention does not ask for.
+    fn advance(&self, log_bytes_max: u64) -> Option<Made> {
         let to = self.view.seen().position;
-        let made = match checkpoint::advance(&self.archive, to) {
+        let made = match checkpoint::advance(&self.archive, to, log_bytes_max) {
             Ok(made) => made,
             Err(error) => {
                 let error = anything(&error);
@@ -83,9 +98,9 @@ impl<A: Archive> Checkpointing<A> {
                 return None;
             }
         };
-        tracing::info!(position = to.0, log_bytes = made.log_bytes, bytes = made.bytes, "checkpoint made");
+        tracing::info!(log_bytes = made.log_bytes, bytes = made.bytes, "checkpoint made");
         self.let_go();
-        Some(made.bytes)
+        Some(made)
     }
 
     /// Whether log that nobody asks for any more waits for the older checkpoint to cover it.

@@ -11,6 +11,7 @@ use crate::log;
 use crate::log::Archive;
 use crate::log::frame::Frame;
 use crate::log::frame::Hash;
+use std::ops::ControlFlow;
 
 /// How much log one read brings.
 pub(in crate::engine) const READ_BYTES: usize = 8 * 1_024 * 1_024;
@@ -110,17 +111,18 @@ fn replay<A: Archive>(
         hash = frame.hash();
         frames += 1;
         bytes += (frame.body.len() + Frame::HEADER_BYTES) as u64;
-        apply_frame(&mut state, frame)
+        apply_frame(&mut state, frame)?;
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(Recovered { state, checkpoint, frames, bytes, damaged })
 }
 
-/// Reads the durable frames from `from` up to and including `to`, in order.
+/// Reads the durable frames from `from` up to and including `to`, in order, until `see` has seen enough.
 pub(in crate::engine) fn each_frame<A: Archive>(
     archive: &A,
     from: Position,
     to: Position,
-    mut see: impl FnMut(&Frame) -> Result<(), Error>,
+    mut see: impl FnMut(&Frame) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
     let mut next = from;
     while next <= to {
@@ -128,7 +130,9 @@ pub(in crate::engine) fn each_frame<A: Archive>(
         let Some(last) = frames.last() else { return Err(Error::Broken { position: next }) };
         next = last.position.next();
         for frame in frames.iter().take_while(|frame| frame.position <= to) {
-            see(frame)?;
+            if see(frame)?.is_break() {
+                return Ok(());
+            }
         }
     }
     Ok(())

@@ -26,6 +26,7 @@ use crate::log::Log;
 use crate::log::memory::Disk;
 use crate::log::memory::Memory;
 use crate::log::memory::MemoryArchive;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -164,7 +165,8 @@ impl World {
 
     fn checkpoint(&mut self) {
         let archive = self.archive();
-        let made = checkpoint::advance(&archive, archive.durable());
+        let log_bytes_max = if self.dice.one_in(2) { u64::MAX } else { self.dice.below(2_000) };
+        let made = checkpoint::advance(&archive, archive.durable(), log_bytes_max);
         assert!(made.is_ok() || self.full, "{made:?}");
         if let (Ok(_), Some(&newest)) = (made, archive.checkpoints().unwrap().first())
             && newest == self.reference.replayed.position()
@@ -237,7 +239,7 @@ impl World {
         let from = Position(self.reference.hashes.len() as u64 + 1);
         each_frame(&archive, from, durable, |frame| {
             self.reference.see(frame, moment);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         assert_eq!(self.reference.hashes.len() as u64, durable.0, "what was durable stays [ACK-1]");
@@ -264,7 +266,7 @@ impl World {
             if let Some(known) = self.reference.hashes.get(frame.position.0 as usize - 1) {
                 assert_eq!(frame.hash(), *known, "one history [LOG-1]");
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         let state = recover(&archive).unwrap().state;

@@ -146,7 +146,7 @@ impl Rig {
     /// Stores a checkpoint at the durable end, as the checkpointer would.
     pub(crate) fn checkpoint(&mut self) -> Position {
         let archive = self.log.as_ref().unwrap().archive();
-        checkpoint::advance(&archive, Position(u64::MAX)).unwrap();
+        checkpoint::advance(&archive, Position(u64::MAX), u64::MAX).unwrap();
         self.frames.last().unwrap().position
     }
 
