@@ -320,10 +320,10 @@ impl<L: Log> Core<L> {
             Event::Succeeded { .. } | Event::Cancelled { .. } | Event::Expired { .. } | Event::Deleted { .. }
         );
         let view = ends.then(|| {
-            let pointer = job.submitted_at;
+            let pointer = job.submitted_at();
             Box::new(JobView::of(&self.state, job, job.submitted, pointer, self.state.time()))
         });
-        match job.stage {
+        match job.stage() {
             Stage::Waiting { .. } => self.index.leave(slot, job),
             Stage::Running { .. } if !matches!(event, Event::Progress { .. }) => {
                 self.end_lease(slot);

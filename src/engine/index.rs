@@ -48,7 +48,7 @@ impl Index {
     pub fn of(state: &State, now: Timestamp) -> Index {
         let mut waiting: Vec<(Timestamp, Slot)> = Vec::new();
         for slot in state.jobs().in_id_order() {
-            if let Stage::Waiting { due } = state.jobs().at(slot).stage {
+            if let Stage::Waiting { due } = state.jobs().at(slot).stage() {
                 waiting.push((due, slot));
             }
         }
@@ -62,9 +62,10 @@ impl Index {
 
     /// The waiting job in `slot` is ready now, or will be when it is due.
     pub fn enter(&mut self, slot: Slot, job: &Job, now: Timestamp) {
-        let Stage::Waiting { due } = job.stage else { return };
-        if job.expires != Timestamp(0) && job.attempt == 0 {
-            self.expiring.insert((job.expires, slot));
+        let Stage::Waiting { due } = job.stage() else { return };
+        let expires = job.rare().expires;
+        if expires != Timestamp(0) && job.attempt == 0 {
+            self.expiring.insert((expires, slot));
         }
         if due > now {
             self.due.insert((due, slot));
@@ -76,9 +77,10 @@ impl Index {
 
     /// The job in `slot`, which was waiting as `job` says, waits no longer.
     pub fn leave(&mut self, slot: Slot, job: &Job) {
-        let Stage::Waiting { due } = job.stage else { return };
-        if job.expires != Timestamp(0) {
-            self.expiring.remove(&(job.expires, slot));
+        let Stage::Waiting { due } = job.stage() else { return };
+        let expires = job.rare().expires;
+        if expires != Timestamp(0) {
+            self.expiring.remove(&(expires, slot));
         }
         let scheduled = due != Timestamp(0) && self.due.remove(&(due, slot));
         if scheduled {
@@ -219,7 +221,7 @@ impl Index {
 
 /// When a waiting job became due; one that may start at once, with its submission.
 fn due_of(job: &Job) -> Option<Timestamp> {
-    match job.stage {
+    match job.stage() {
         Stage::Waiting { due: Timestamp(0) } => Some(job.id.time()),
         Stage::Waiting { due } => Some(due),
         Stage::Running { .. } | Stage::Dead { .. } => None,

@@ -62,32 +62,32 @@ impl JobView {
             id: job.id,
             queue: job.queue,
             state: job.state(),
-            due: if let Stage::Waiting { due } = job.stage { due } else { Timestamp(0) },
+            due: if let Stage::Waiting { due } = job.stage() { due } else { Timestamp(0) },
             attempt: job.attempt,
-            generation: job.generation,
+            generation: job.rare().generation,
             priority: job.priority,
             deleted: false,
             submitted: job.submitted,
-            submitted_at: job.submitted_at,
+            submitted_at: job.submitted_at(),
             last,
             last_at: at,
             changed: time,
             started: Timestamp(0),
             worker: state.worker(job).cloned(),
             progress: None,
-            failures: job.failures.clone(),
+            failures: (!job.rare().failures.is_empty()).then(|| Box::new(job.rare().failures.clone())),
         }
     }
 
     /// The view of a live job after a restart: its newest event is the newest the state points to.
     #[must_use]
     pub fn restored(state: &State, job: &Job) -> JobView {
-        let last = match job.stage {
+        let last = match job.stage() {
             Stage::Waiting { .. } => job.submitted,
             Stage::Running { token, .. } => Sequence(token.0),
             Stage::Dead { sequence } => sequence,
         };
-        let at = job.failures.as_ref().and_then(|list| list.last().copied()).unwrap_or(job.submitted_at);
+        let at = job.rare().failures.last().copied().unwrap_or(job.submitted_at());
         JobView::of(state, job, last, at, Timestamp(0))
     }
 

@@ -18,6 +18,7 @@ use crate::job::queue::Counts;
 use crate::job::spec::Policy;
 use crate::job::state::Job;
 use crate::job::state::OpenBatch;
+use crate::job::state::Rare;
 use crate::job::state::Stage;
 use crate::job::state::State;
 use crate::job::table::Slot;
@@ -128,25 +129,15 @@ impl State {
             let shared = Policy { expires: None, ..Policy::clone(policy) };
             self.policies.hold(&shared)
         });
-        let slot = self.jobs.insert(Job {
-            id: event.id,
-            stage: Stage::Waiting { due: event.due },
-            submitted: sequence,
-            submitted_at: at.pointer,
-            expires: event.policy.as_ref().and_then(|policy| policy.expires).unwrap_or_default(),
-            failures: None,
-            payload_bytes: u32::try_from(event.payload.0.len()).unwrap_or(u32::MAX),
-            queue: event.queue,
-            policy,
-            key,
-            attempt: 0,
-            failed: 0,
-            crashed: 0,
-            timed_out: 0,
-            lost: 0,
-            generation: 0,
-            priority: event.priority,
-        });
+        let payload_bytes = u32::try_from(event.payload.0.len()).unwrap_or(u32::MAX);
+        let submitted = (sequence, at.pointer);
+        let mut job =
+            Job::waiting(event.id, event.due, submitted, event.queue, event.priority, payload_bytes);
+        (job.policy, job.key) = (policy, key);
+        if let Some(expires) = event.policy.as_ref().and_then(|policy| policy.expires) {
+            job.change_rare(|rare| rare.expires = expires);
+        }
+        let slot = self.jobs.insert(job);
         self.last_id = event.id;
         self.count(event.queue, |counts| {
             counts.waiting += 1;
@@ -169,11 +160,11 @@ impl State {
 
     fn apply_to_job(&mut self, event: &Event, slot: Slot, sequence: Sequence, at: At) -> Option<Change> {
         let job = self.jobs.at(slot);
-        let waiting = matches!(job.stage, Stage::Waiting { .. });
-        let running = matches!(job.stage, Stage::Running { .. });
-        let dead = matches!(job.stage, Stage::Dead { .. });
+        let waiting = matches!(job.stage(), Stage::Waiting { .. });
+        let running = matches!(job.stage(), Stage::Running { .. });
+        let dead = matches!(job.stage(), Stage::Dead { .. });
         let (current, next) = (job.attempt, job.attempt.saturating_add(1));
-        let next_generation = job.generation.saturating_add(1);
+        let next_generation = job.rare().generation.saturating_add(1);
         match event {
             Event::Started { attempt, worker, .. } if waiting && *attempt == next => {
                 self.started(slot, *attempt, worker, LeaseToken(sequence.0))
@@ -229,7 +220,7 @@ impl State {
     fn started(&mut self, slot: Slot, attempt: u32, worker: &Arc<str>, token: LeaseToken) -> Option<Change> {
         let worker = self.workers.hold(worker);
         let job = self.jobs.at_mut(slot);
-        job.stage = Stage::Running { token, worker };
+        job.set_stage(Stage::Running { token, worker });
         job.attempt = attempt;
         let queue = job.queue;
         self.count(queue, |counts| {
@@ -242,22 +233,23 @@ impl State {
 
     fn note_failure(&mut self, slot: Slot, kind: FailureKind, at: Pointer) {
         let own_budget = self.policy(self.jobs.at(slot)).timed_out_max.is_some();
-        let job = self.jobs.at_mut(slot);
-        let budget = match kind {
-            FailureKind::Failed => &mut job.failed,
-            FailureKind::Crashed => &mut job.crashed,
-            FailureKind::TimedOut if own_budget => &mut job.timed_out,
-            FailureKind::TimedOut => &mut job.failed,
-            FailureKind::Lost => &mut job.lost,
-        };
-        *budget = budget.saturating_add(1);
-        job.failures.get_or_insert_default().push(at);
+        self.jobs.at_mut(slot).change_rare(|rare| {
+            let budget = match kind {
+                FailureKind::Failed => &mut rare.failed,
+                FailureKind::Crashed => &mut rare.crashed,
+                FailureKind::TimedOut if own_budget => &mut rare.timed_out,
+                FailureKind::TimedOut => &mut rare.failed,
+                FailureKind::Lost => &mut rare.lost,
+            };
+            *budget = budget.saturating_add(1);
+            rare.failures.push(at);
+        });
     }
 
     fn back_to_waiting(&mut self, slot: Slot, due: Timestamp) -> Option<Change> {
         self.leave_stage(slot);
         let job = self.jobs.at_mut(slot);
-        job.stage = Stage::Waiting { due };
+        job.set_stage(Stage::Waiting { due });
         let queue = job.queue;
         self.count(queue, |counts| counts.waiting += 1);
         Some(Change::Live(slot))
@@ -267,7 +259,7 @@ impl State {
         self.leave_stage(slot);
         self.end_key(slot, now);
         let job = self.jobs.at_mut(slot);
-        job.stage = Stage::Dead { sequence };
+        job.set_stage(Stage::Dead { sequence });
         let queue = job.queue;
         self.count(queue, |counts| {
             counts.dead += 1;
@@ -278,10 +270,10 @@ impl State {
     }
 
     fn revived(&mut self, slot: Slot, generation: u16) -> Option<Change> {
-        let job = self.jobs.at_mut(slot);
-        job.generation = generation;
-        (job.failed, job.crashed, job.timed_out, job.lost) = (0, 0, 0, 0);
-        job.expires = Timestamp(0);
+        self.jobs.at_mut(slot).change_rare(|rare| {
+            let failures = std::mem::take(&mut rare.failures);
+            *rare = Rare { generation, failures, ..Rare::default() };
+        });
         self.back_to_waiting(slot, Timestamp(0))
     }
 
@@ -299,7 +291,7 @@ impl State {
 
     fn leave_stage(&mut self, slot: Slot) {
         let job = self.jobs.at(slot);
-        let (stage, queue) = (job.stage, job.queue);
+        let (stage, queue) = (job.stage(), job.queue);
         match stage {
             Stage::Waiting { .. } => self.count(queue, |counts| counts.waiting -= 1),
             Stage::Running { worker, .. } => {

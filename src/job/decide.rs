@@ -148,7 +148,7 @@ pub fn leased(
     hint: Option<Slot>,
 ) -> Result<(Slot, &Job), Refused> {
     let (slot, job) = state.find(id, hint).ok_or(Refused::NotLive(id))?;
-    match job.stage {
+    match job.stage() {
         Stage::Running { token: held, .. } if held == token => Ok((slot, job)),
         Stage::Running { .. } => Err(Refused::StaleLease { id, token }),
         Stage::Waiting { .. } | Stage::Dead { .. } => Err(Refused::NotRunning(id)),

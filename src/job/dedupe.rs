@@ -8,15 +8,27 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// How many jobs back a producer can ask what became of an ordinal: more than any client has unanswered.
 pub const PRODUCER_MEMORY_JOBS: u64 = 16_384;
 
-/// Which key a live job belongs to; not stored, the checkpoint writes the digest.
+/// Which key a live job belongs to: its place, counted from 1, so that having none takes no more space. Not stored: the
+/// checkpoint writes the digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeySlot(pub(in crate::job) u32);
+pub struct KeySlot(NonZeroU32);
+
+impl KeySlot {
+    fn at(place: u32) -> KeySlot {
+        KeySlot(NonZeroU32::MIN.saturating_add(place))
+    }
+
+    fn place(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// One remembered key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,11 +92,11 @@ impl Keys {
     /// The digest under which a live job's key is stored.
     #[must_use]
     pub fn digest_of(&self, slot: KeySlot) -> u128 {
-        self.entries[slot.0 as usize].as_ref().expect("a live job's key is remembered").digest
+        self.entries[slot.place()].as_ref().expect("a live job's key is remembered").digest
     }
 
     pub(in crate::job) fn slot_of(&self, digest: u128) -> Option<KeySlot> {
-        self.index.get(&digest).copied().map(KeySlot)
+        self.index.get(&digest).copied().map(KeySlot::at)
     }
 
     pub(in crate::job) fn insert(&mut self, key: Key) -> KeySlot {
@@ -97,12 +109,12 @@ impl Keys {
             self.ended.push_back((key.ended, key.digest));
         }
         self.entries[slot as usize] = Some(key);
-        KeySlot(slot)
+        KeySlot::at(slot)
     }
 
     /// One job of the batch ended at `now`.
     pub(in crate::job) fn job_ended(&mut self, slot: KeySlot, now: Timestamp) {
-        let key = self.entries[slot.0 as usize].as_mut().expect("a live job's key is remembered");
+        let key = self.entries[slot.place()].as_mut().expect("a live job's key is remembered");
         key.live -= 1;
         if key.live == 0 {
             key.ended = now;

@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
-/// A reference to an interned value. Not stored: checkpoints write the value.
+/// A reference to an interned value: its place in the table, counted from 1, so that having none takes no more space.
+/// Not stored: checkpoints write the value.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Ref<T>(u32, PhantomData<fn() -> T>);
+pub struct Ref<T>(NonZeroU32, PhantomData<fn() -> T>);
 
 impl<T> Clone for Ref<T> {
     fn clone(&self) -> Ref<T> {
@@ -16,6 +18,16 @@ impl<T> Clone for Ref<T> {
 }
 
 impl<T> Copy for Ref<T> {}
+
+impl<T> Ref<T> {
+    fn at(place: u32) -> Ref<T> {
+        Ref(NonZeroU32::MIN.saturating_add(place), PhantomData)
+    }
+
+    fn place(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// The table.
 #[derive(Debug)]
@@ -37,7 +49,7 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         if let Some(&number) = self.index.get(value) {
             let (_, holders) = self.values[number as usize].as_mut().expect("indexed values are there");
             *holders += 1;
-            return Ref(number, PhantomData);
+            return Ref::at(number);
         }
         let number = self.free.pop().unwrap_or_else(|| {
             self.values.push(None);
@@ -45,18 +57,18 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         });
         self.values[number as usize] = Some((value.clone(), 1));
         self.index.insert(value.clone(), number);
-        Ref(number, PhantomData)
+        Ref::at(number)
     }
 
     /// One job less holds `reference`.
     pub(in crate::job) fn drop_hold(&mut self, reference: Ref<T>) {
-        let entry = &mut self.values[reference.0 as usize];
+        let entry = &mut self.values[reference.place() as usize];
         let (value, holders) = entry.as_mut().expect("a held value is there");
         *holders -= 1;
         if *holders == 0 {
             self.index.remove(&*value);
             *entry = None;
-            self.free.push(reference.0);
+            self.free.push(reference.place());
         }
     }
 
@@ -72,7 +84,7 @@ impl<T: Clone + Eq + Hash> Interner<T> {
     /// If nobody holds it.
     #[must_use]
     pub fn get(&self, reference: Ref<T>) -> &T {
-        &self.values[reference.0 as usize].as_ref().expect("a held value is there").0
+        &self.values[reference.place() as usize].as_ref().expect("a held value is there").0
     }
 }
 

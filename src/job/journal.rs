@@ -104,7 +104,7 @@ impl Journal {
 
     /// The lease that holds the running job.
     pub(in crate::job) fn token(&self, id: JobId) -> LeaseToken {
-        match self.state.find(id, None).unwrap().1.stage {
+        match self.state.find(id, None).unwrap().1.stage() {
             Stage::Running { token, .. } => token,
             other @ (Stage::Waiting { .. } | Stage::Dead { .. }) => panic!("{id} is {other:?}"),
         }
@@ -193,7 +193,7 @@ pub(in crate::job) fn picture(state: &State) -> Vec<String> {
     let mut lines = vec![format!("{} {} {:?}", state.position(), state.sequence(), state.time())];
     for slot in state.jobs().in_id_order() {
         let job = state.jobs().at(slot);
-        let stage = match job.stage {
+        let stage = match job.stage() {
             Stage::Waiting { due } => format!("waiting {due:?}"),
             Stage::Running { token, .. } => format!("running {token} {:?}", state.worker(job)),
             Stage::Dead { sequence } => format!("dead {sequence}"),
@@ -204,16 +204,16 @@ pub(in crate::job) fn picture(state: &State) -> Vec<String> {
             "{} {stage} {} {:?} {carried:?} {} {} {:?} {key:?} {} {}/{}/{}/{} {} {}",
             job.id,
             job.submitted,
-            job.expires,
+            job.rare().expires,
             job.payload_bytes,
             job.queue,
             state.policy(job),
             job.attempt,
-            job.failed,
-            job.crashed,
-            job.timed_out,
-            job.lost,
-            job.generation,
+            job.rare().failed,
+            job.rare().crashed,
+            job.rare().timed_out,
+            job.rare().lost,
+            job.rare().generation,
             job.priority,
         ));
     }

@@ -316,7 +316,7 @@ impl Run {
         let live = model.jobs.values().filter(|job| job.life != Life::Over).count();
         assert_eq!(state.jobs().len(), live);
         for (id, known) in &model.jobs {
-            let life = state.find(*id, None).map_or(Life::Over, |(_, job)| match job.stage {
+            let life = state.find(*id, None).map_or(Life::Over, |(_, job)| match job.stage() {
                 crate::job::state::Stage::Waiting { .. } => Life::Waiting,
                 crate::job::state::Stage::Running { token, .. } => Life::Running(token.0),
                 crate::job::state::Stage::Dead { .. } => Life::Dead,

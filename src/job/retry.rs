@@ -37,13 +37,13 @@ pub fn after_failure(
     chance: u32,
 ) -> Verdict {
     let (used, budget) = match kind {
-        FailureKind::Failed => (job.failed, policy.max_attempts),
-        FailureKind::Crashed => (job.crashed, policy.crashed_max),
+        FailureKind::Failed => (job.rare().failed, policy.max_attempts),
+        FailureKind::Crashed => (job.rare().crashed, policy.crashed_max),
         FailureKind::TimedOut => match policy.timed_out_max {
-            Some(budget) => (job.timed_out, budget),
-            None => (job.failed, policy.max_attempts),
+            Some(budget) => (job.rare().timed_out, budget),
+            None => (job.rare().failed, policy.max_attempts),
         },
-        FailureKind::Lost => (job.lost, policy.lost_max),
+        FailureKind::Lost => (job.rare().lost, policy.lost_max),
     };
     if retryable == Retryable::No || used.saturating_add(1) >= budget {
         return Verdict::Dead;
@@ -51,7 +51,7 @@ pub fn after_failure(
     if kind == FailureKind::Lost {
         return Verdict::RetryAfter(Duration::ZERO);
     }
-    let failures = job.failed.saturating_add(job.crashed).saturating_add(job.timed_out);
+    let failures = job.rare().failed.saturating_add(job.rare().crashed).saturating_add(job.rare().timed_out);
     Verdict::RetryAfter(wait(&policy.backoff, failures, chance))
 }
 

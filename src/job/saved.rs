@@ -18,6 +18,7 @@ use crate::job::spec::Policy;
 use crate::job::spec::QueueSettings;
 use crate::job::state::Job;
 use crate::job::state::NamedCursor;
+use crate::job::state::Rare;
 use crate::job::state::Stage;
 use crate::job::state::State;
 use crate::job::table::Slot;
@@ -278,9 +279,10 @@ impl State {
     }
 
     fn saved(&self, job: &Job) -> SavedJob {
+        let rare = job.rare();
         SavedJob {
             id: job.id,
-            stage: match job.stage {
+            stage: match job.stage() {
                 Stage::Waiting { due } => SavedStage::Waiting { due },
                 Stage::Running { token, worker } => {
                     SavedStage::Running { token, worker: self.workers.get(worker).clone() }
@@ -288,19 +290,19 @@ impl State {
                 Stage::Dead { sequence } => SavedStage::Dead { sequence },
             },
             submitted: job.submitted,
-            submitted_at: job.submitted_at,
-            expires: job.expires,
-            failures: job.failures.as_deref().cloned().unwrap_or_default(),
+            submitted_at: job.submitted_at(),
+            expires: rare.expires,
+            failures: rare.failures.clone(),
             payload_bytes: job.payload_bytes,
             queue: job.queue,
             policy: job.policy.map(|policy| self.policies.get(policy).clone()),
             key: job.key.map(|key| self.keys.digest_of(key)),
             attempt: job.attempt,
-            failed: job.failed,
-            crashed: job.crashed,
-            timed_out: job.timed_out,
-            lost: job.lost,
-            generation: job.generation,
+            failed: rare.failed,
+            crashed: rare.crashed,
+            timed_out: rare.timed_out,
+            lost: rare.lost,
+            generation: rare.generation,
             priority: job.priority,
         }
     }
@@ -313,25 +315,25 @@ impl State {
             }
             SavedStage::Dead { sequence } => Stage::Dead { sequence },
         };
-        let slot = self.jobs.insert(Job {
-            id: saved.id,
-            stage,
-            submitted: saved.submitted,
-            submitted_at: saved.submitted_at,
-            expires: saved.expires,
-            failures: (!saved.failures.is_empty()).then(|| Box::new(saved.failures)),
-            payload_bytes: saved.payload_bytes,
-            queue: saved.queue,
-            policy: saved.policy.map(|policy| self.policies.hold(&policy)),
-            key: saved.key.and_then(|digest| self.keys.slot_of(digest)),
-            attempt: saved.attempt,
-            failed: saved.failed,
-            crashed: saved.crashed,
-            timed_out: saved.timed_out,
-            lost: saved.lost,
-            generation: saved.generation,
-            priority: saved.priority,
+        let (due, submitted) = (Timestamp(0), (saved.submitted, saved.submitted_at));
+        let mut job =
+            Job::waiting(saved.id, due, submitted, saved.queue, saved.priority, saved.payload_bytes);
+        job.set_stage(stage);
+        job.policy = saved.policy.map(|policy| self.policies.hold(&policy));
+        job.key = saved.key.and_then(|digest| self.keys.slot_of(digest));
+        job.attempt = saved.attempt;
+        job.change_rare(|rare| {
+            *rare = Rare {
+                expires: saved.expires,
+                failures: saved.failures,
+                failed: saved.failed,
+                crashed: saved.crashed,
+                timed_out: saved.timed_out,
+                lost: saved.lost,
+                generation: saved.generation,
+            };
         });
+        let slot = self.jobs.insert(job);
         if let Stage::Dead { sequence } = stage
             && let Some(queue) = self.queues.get_mut(saved.queue)
         {

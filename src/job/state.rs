@@ -86,20 +86,21 @@ pub enum Stage {
 }
 
 /// One live job: what decisions need. Everything else is in the log, at `submitted_at`.
+///
+/// A million of them wait in memory, so stage and pointer are taken apart to fill what alignment would leave empty, and
+/// what few jobs have is elsewhere: see [`Rare`]. [MEM-1]
 #[derive(Debug)]
 pub struct Job {
     /// Its identity.
     pub id: JobId,
-    /// Its stage.
-    pub stage: Stage,
+    /// The number that belongs to the stage: a due time, a token or a sequence.
+    staged: u64,
     /// Sequence of its `submitted` update.
     pub submitted: Sequence,
-    /// Where its `submitted` event, with the payload, is in the log.
-    pub submitted_at: Pointer,
-    /// It expires if it has not started by then; 0 is never.
-    pub expires: Timestamp,
-    /// Where the events of its failed attempts are; `None` before the first.
-    pub failures: Option<Box<Vec<Pointer>>>,
+    submitted_position: Position,
+    rare: Option<Box<Rare>>,
+    worker: Option<Ref<Arc<str>>>,
+    submitted_index: u32,
     /// Length of its payload.
     pub payload_bytes: u32,
     /// Its queue.
@@ -110,6 +111,25 @@ pub struct Job {
     pub key: Option<KeySlot>,
     /// Attempts started so far, over all generations.
     pub attempt: u32,
+    kind: StageKind,
+    /// Higher runs first.
+    pub priority: i8,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum StageKind {
+    Waiting,
+    Running,
+    Dead,
+}
+
+/// What a job has only if it expires, has failed, or was given a new life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// It expires if it has not started by then; 0 is never.
+    pub expires: Timestamp,
+    /// Where the events of its failed attempts are.
+    pub failures: Vec<Pointer>,
     /// Attempts of this generation that failed. [RETRY-1]
     pub failed: u16,
     /// Attempts of this generation that crashed. [RETRY-1]
@@ -120,24 +140,98 @@ pub struct Job {
     pub lost: u16,
     /// How often an operator gave it a new life.
     pub generation: u16,
-    /// Higher runs first.
-    pub priority: i8,
 }
 
+/// What most jobs have of it.
+static NOTHING_RARE: Rare = Rare {
+    expires: Timestamp(0),
+    failures: Vec::new(),
+    failed: 0,
+    crashed: 0,
+    timed_out: 0,
+    lost: 0,
+    generation: 0,
+};
+
 impl Job {
+    /// A job that waits, with the default policy and without a key.
+    pub(in crate::job) fn waiting(
+        id: JobId,
+        due: Timestamp,
+        (submitted, at): (Sequence, Pointer),
+        queue: QueueNo,
+        priority: i8,
+        payload_bytes: u32,
+    ) -> Job {
+        Job {
+            id,
+            staged: due.0,
+            submitted,
+            submitted_position: at.position,
+            rare: None,
+            worker: None,
+            submitted_index: at.index,
+            payload_bytes,
+            queue,
+            policy: None,
+            key: None,
+            attempt: 0,
+            kind: StageKind::Waiting,
+            priority,
+        }
+    }
+
+    /// Its stage.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match (self.kind, self.worker) {
+            (StageKind::Running, Some(worker)) => Stage::Running { token: LeaseToken(self.staged), worker },
+            (StageKind::Dead, _) => Stage::Dead { sequence: Sequence(self.staged) },
+            (StageKind::Waiting, _) => Stage::Waiting { due: Timestamp(self.staged) },
+            (StageKind::Running, None) => unreachable!("a stage is set whole"),
+        }
+    }
+
+    pub(in crate::job) fn set_stage(&mut self, stage: Stage) {
+        (self.kind, self.staged, self.worker) = match stage {
+            Stage::Waiting { due } => (StageKind::Waiting, due.0, None),
+            Stage::Running { token, worker } => (StageKind::Running, token.0, Some(worker)),
+            Stage::Dead { sequence } => (StageKind::Dead, sequence.0, None),
+        };
+    }
+
     /// Its state as readers see it.
     #[must_use]
     pub const fn state(&self) -> JobState {
-        match self.stage {
-            Stage::Waiting { .. } => JobState::Waiting,
-            Stage::Running { .. } => JobState::Running,
-            Stage::Dead { .. } => JobState::Dead,
+        match self.kind {
+            StageKind::Waiting => JobState::Waiting,
+            StageKind::Running => JobState::Running,
+            StageKind::Dead => JobState::Dead,
         }
+    }
+
+    /// Where its `submitted` event, with the payload, is in the log.
+    #[must_use]
+    pub const fn submitted_at(&self) -> Pointer {
+        Pointer { position: self.submitted_position, index: self.submitted_index }
+    }
+
+    /// What few jobs have.
+    #[must_use]
+    pub fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&NOTHING_RARE)
+    }
+
+    /// Changes what few jobs have. The job takes more memory only if it is one of them afterwards.
+    pub(in crate::job) fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare.take().map_or_else(Rare::default, |rare| *rare);
+        change(&mut rare);
+        self.rare = (rare != NOTHING_RARE).then(|| Box::new(rare));
     }
 
     /// Pointers to the events that must be carried while the job lives: its submission and its failures, ascending.
     pub fn carried(&self) -> impl Iterator<Item = Pointer> {
-        std::iter::once(self.submitted_at).chain(self.failures.iter().flat_map(|list| list.iter().copied()))
+        std::iter::once(self.submitted_at()).chain(self.rare().failures.iter().copied())
     }
 }
 
@@ -218,14 +312,15 @@ impl State {
     #[must_use]
     pub fn policy(&self, job: &Job) -> Policy {
         let mut policy = job.policy.map(|policy| self.policies.get(policy).clone()).unwrap_or_default();
-        policy.expires = (job.expires != Timestamp(0)).then_some(job.expires);
+        let expires = job.rare().expires;
+        policy.expires = (expires != Timestamp(0)).then_some(expires);
         policy
     }
 
     /// Who holds a running job; `None` if nobody does.
     #[must_use]
     pub fn worker(&self, job: &Job) -> Option<&Arc<str>> {
-        match job.stage {
+        match job.stage() {
             Stage::Running { worker, .. } => Some(self.workers.get(worker)),
             Stage::Waiting { .. } | Stage::Dead { .. } => None,
         }
@@ -279,8 +374,8 @@ mod tests {
     use crate::job::state::Job;
 
     #[test]
-    fn a_live_job_takes_at_most_112_bytes_of_slab() {
+    fn a_live_job_takes_at_most_80_bytes_of_slab() {
         let bytes = std::mem::size_of::<Option<Job>>();
-        assert!(bytes <= 112, "{bytes} bytes");
+        assert!(bytes <= 80, "{bytes} bytes");
     }
 }

@@ -269,12 +269,12 @@ impl Exporting<'_> {
 
     fn fill(&mut self, job: &mut Exported, slot: Slot, live: &Job) -> Result<(), Error> {
         job.attempts = live.attempt;
-        job.generation = live.generation;
+        job.generation = live.rare().generation;
         job.submitted = Some(live.submitted);
         let started = self.started.get(slot.index()).copied().unwrap_or_default();
         job.started = (live.attempt > 0 && started != Timestamp(0)).then_some(started);
         let last = self.last.get(slot.index()).copied().unwrap_or_default();
-        let known = match live.stage {
+        let known = match live.stage() {
             Stage::Waiting { due } => {
                 job.due = Some(due);
                 live.submitted
@@ -283,7 +283,9 @@ impl Exporting<'_> {
             Stage::Dead { sequence } => sequence,
         };
         job.last = last.max(known);
-        if let Some((Event::Submitted(submitted), _)) = self.events.get(self.directory, live.submitted_at)? {
+        if let Some((Event::Submitted(submitted), _)) =
+            self.events.get(self.directory, live.submitted_at())?
+        {
             job.spec = Some(submitted);
         }
         for at in live.carried().skip(1) {
@@ -295,7 +297,7 @@ impl Exporting<'_> {
                 job.failures.push((attempt, time, failure));
             }
         }
-        if !matches!(live.stage, Stage::Dead { .. }) {
+        if !matches!(live.stage(), Stage::Dead { .. }) {
             job.finished = None;
         }
         Ok(())

@@ -74,7 +74,7 @@ impl<L: Log> Core<L> {
         let mut unknown = Vec::new();
         for &slot in self.workers.held(number) {
             let job = self.state.jobs().at(slot);
-            match job.stage {
+            match job.stage() {
                 Stage::Running { token, .. } if claimed.contains(&(job.id, token)) => {
                     held.push((job.id, token))
                 }
@@ -234,7 +234,7 @@ impl<L: Log> Core<L> {
 
     fn release(&mut self, slot: Slot, why: &str) {
         let job = self.state.jobs().at(slot);
-        if let Stage::Running { token, .. } = job.stage {
+        if let Stage::Running { token, .. } = job.stage() {
             let holder = finish::Holder { id: job.id, token, hint: Some(slot) };
             let finish = Finish::Release { delay: Duration::ZERO, reason: why.into() };
             let released = self.finish(FinishRequest { holder, finish });
@@ -254,7 +254,7 @@ impl<L: Log> Core<L> {
     /// Tells the holder of the running job in `slot` to stop working on it.
     pub(in crate::engine::core) fn tell_of_loss(&mut self, slot: Slot) {
         let job = self.state.jobs().at(slot);
-        if let Stage::Running { token, .. } = job.stage
+        if let Stage::Running { token, .. } = job.stage()
             && let Some(number) = self.workers.holder(slot)
         {
             let id = job.id;
@@ -373,7 +373,7 @@ impl<L: Log> Core<L> {
             slot,
             queue: job.queue,
             attempt: job.attempt,
-            submitted_at: job.submitted_at,
+            submitted_at: job.submitted_at(),
             timeout_ms: self.state.policy(job).timeout_ms,
         };
         self.workers.hold(number, slot);

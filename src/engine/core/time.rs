@@ -136,7 +136,7 @@ impl<L: Log> Core<L> {
             return;
         }
         if let (Stage::Running { token, .. }, Some(timeout_ms)) =
-            (job.stage, self.state.policy(job).timeout_ms)
+            (job.stage(), self.state.policy(job).timeout_ms)
         {
             let allowed = Duration::from_millis(timeout_ms).saturating_add(self.options.timeout_slack);
             self.timeouts.set(slot, token, self.now.tick.after(allowed));
@@ -146,7 +146,8 @@ impl<L: Log> Core<L> {
     fn end_overdue(&mut self) {
         for (slot, token) in self.timeouts.take_due(self.now.tick) {
             let job = self.state.jobs().get(slot);
-            if job.is_some_and(|job| matches!(job.stage, Stage::Running { token: held, .. } if held == token))
+            if job
+                .is_some_and(|job| matches!(job.stage(), Stage::Running { token: held, .. } if held == token))
             {
                 if !self.affords(END_BYTES) {
                     self.timeouts.set(slot, token, self.now.tick.after(LOOK_FOR_SPACE_IN));

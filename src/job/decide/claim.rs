@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// # Errors
 /// [`Refused::Ended`] or [`Refused::NotLive`] if the job does not wait.
 pub fn claim(job: &Job, worker: &Arc<str>, now: Timestamp) -> Result<Event, Refused> {
-    match job.stage {
+    match job.stage() {
         Stage::Waiting { .. } if is_late(job, now) => Ok(Event::Expired { id: job.id, queue: job.queue }),
         Stage::Waiting { .. } => Ok(Event::Started {
             id: job.id,
@@ -33,12 +33,13 @@ pub fn claim(job: &Job, worker: &Arc<str>, now: Timestamp) -> Result<Event, Refu
 /// Only the first start counts: a job that was started in time may be retried after its expiry.
 #[must_use]
 pub fn expire(job: &Job, now: Timestamp) -> Option<Event> {
-    match job.stage {
+    match job.stage() {
         Stage::Waiting { .. } if is_late(job, now) => Some(Event::Expired { id: job.id, queue: job.queue }),
         Stage::Waiting { .. } | Stage::Running { .. } | Stage::Dead { .. } => None,
     }
 }
 
 fn is_late(job: &Job, now: Timestamp) -> bool {
-    job.expires != Timestamp(0) && job.expires <= now && job.attempt == 0
+    let expires = job.rare().expires;
+    expires != Timestamp(0) && expires <= now && job.attempt == 0
 }

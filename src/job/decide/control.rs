@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// [`Refused::NotLive`] or, for a dead job, [`Refused::Ended`].
 pub fn cancel(state: &State, id: JobId, reason: Arc<str>) -> Result<Event, Refused> {
     let (_, job) = state.find(id, None).ok_or(Refused::NotLive(id))?;
-    match job.stage {
+    match job.stage() {
         Stage::Waiting { .. } | Stage::Running { .. } => {
             Ok(Event::Cancelled { id, queue: job.queue, attempt: job.attempt, reason })
         }
@@ -35,9 +35,9 @@ pub fn cancel(state: &State, id: JobId, reason: Arc<str>) -> Result<Event, Refus
 /// [`Refused::NotLive`] or [`Refused::NotDead`].
 pub fn retry(state: &State, id: JobId) -> Result<Event, Refused> {
     let (_, job) = state.find(id, None).ok_or(Refused::NotLive(id))?;
-    match job.stage {
+    match job.stage() {
         Stage::Dead { .. } => {
-            Ok(Event::Retried { id, queue: job.queue, generation: job.generation.saturating_add(1) })
+            Ok(Event::Retried { id, queue: job.queue, generation: job.rare().generation.saturating_add(1) })
         }
         Stage::Waiting { .. } | Stage::Running { .. } => Err(Refused::NotDead(id)),
     }
@@ -50,7 +50,7 @@ pub fn retry(state: &State, id: JobId) -> Result<Event, Refused> {
 /// [`Refused::NotEnded`] for a waiting or running job; [`Refused::NotLive`] if the job is unknown on both sides.
 pub fn delete(state: &State, id: JobId, finished: Option<QueueNo>) -> Result<Event, Refused> {
     match (state.find(id, None), finished) {
-        (Some((_, job)), _) => match job.stage {
+        (Some((_, job)), _) => match job.stage() {
             Stage::Dead { .. } => Ok(Event::Deleted { id, queue: job.queue }),
             Stage::Waiting { .. } | Stage::Running { .. } => Err(Refused::NotEnded(id)),
         },

@@ -7,7 +7,6 @@ use crate::job::id::Position;
 use crate::job::id::QueueNo;
 use crate::job::id::Sequence;
 use crate::job::state::Job;
-use crate::job::state::Stage;
 use crate::job::table::CHUNK;
 use crate::job::table::Slot;
 use crate::job::table::Table;
@@ -15,25 +14,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 fn job(id: JobId) -> Job {
-    Job {
-        id,
-        stage: Stage::Waiting { due: Timestamp(0) },
-        submitted: Sequence(1),
-        submitted_at: Pointer { position: Position(1), index: 0 },
-        expires: Timestamp(0),
-        failures: None,
-        payload_bytes: 0,
-        queue: QueueNo(0),
-        policy: None,
-        key: None,
-        attempt: 0,
-        failed: 0,
-        crashed: 0,
-        timed_out: 0,
-        lost: 0,
-        generation: 0,
-        priority: 0,
-    }
+    let at = Pointer { position: Position(1), index: 0 };
+    Job::waiting(id, Timestamp(0), (Sequence(1), at), QueueNo(0), 0, 0)
 }
 
 fn id(number: usize) -> JobId {

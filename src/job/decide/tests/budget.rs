@@ -104,7 +104,13 @@ fn an_operators_retry_opens_a_generation_with_fresh_budgets() {
         journal.now = Timestamp(2_000_000);
         let job = journal.state.find(id, None).unwrap().1;
         assert_eq!(
-            (job.failed, job.crashed, job.timed_out, job.lost, job.generation),
+            (
+                job.rare().failed,
+                job.rare().crashed,
+                job.rare().timed_out,
+                job.rare().lost,
+                job.rare().generation
+            ),
             (0, 0, 0, 0, generation)
         );
         assert_eq!(journal.state.policy(job).expires, None, "it was started in time once");
