@@ -1,6 +1,8 @@
 //! `gangline bench`: how fast the service is here, over real gRPC, synced unless the file system cannot. Prints what bounds
 //! each figure beside it: the disk's sync and the stream's echo, measured in between the run's own work.
 
+mod asked;
+mod backlog;
 mod disk;
 mod drive;
 mod figures;
@@ -9,12 +11,14 @@ mod lifecycle;
 mod limit;
 mod pending;
 mod process;
+mod readers;
 mod setup;
 mod submit;
 mod tail;
 mod worker;
 
 use crate::cli::bench::figures::Figures;
+use crate::cli::bench::figures::compare;
 use crate::cli::bench::setup::Bench;
 use crate::cli::exit::Exit;
 use crate::cli::output::Reader;
@@ -25,6 +29,9 @@ use std::path::PathBuf;
 /// What to measure, and how.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Arguments {
+    /// Say of each figure that is asked of the service whether it was met, and exit with 1 if one was not
+    #[arg(long)]
+    check: bool,
     /// Print one JSON object a line instead of a table
     #[arg(long)]
     json: bool,
@@ -55,7 +62,7 @@ pub(in crate::cli) struct Arguments {
     /// Connections of the submit bench with several
     #[arg(long, default_value_t = 4)]
     connections: usize,
-    /// Leases that each of the two worker streams of the lifecycle bench takes
+    /// Leases that each of the two worker streams of the lifecycle bench takes, besides a run with 16
     #[arg(long, default_value_t = 256)]
     slots: u32,
     /// Jobs that may be unfinished (lifecycle) or unanswered (submit, per connection) at a time
@@ -73,20 +80,42 @@ enum What {
     Limit,
     /// Streamed submits, on one connection and on several
     Submit,
-    /// Submit, work on two connections, see the result in the updates
+    /// Submit, work on two connections, see the result in the updates; with `--slots`, then with 16
     Lifecycle,
+    /// The same at half the pace that it reaches
+    Paced,
     /// One job at a time, from submit to its result
     Latency,
     /// A million updates from the start of the log
     Tail,
+    /// One live reader, then fifty
+    Readers,
+    /// The whole life of jobs beside 1,000 and beside 100,000 others that wait, and beside `--pending-jobs`; not with --server
+    Backlog,
     /// Jobs that wait: the server's memory, and its restart after a kill -9; not with --server
     Pending,
 }
 
 impl What {
-    const ALL: [What; 6] =
-        [What::Limit, What::Submit, What::Lifecycle, What::Latency, What::Tail, What::Pending];
+    const ALL: [What; 9] = [
+        What::Limit,
+        What::Submit,
+        What::Lifecycle,
+        What::Paced,
+        What::Latency,
+        What::Tail,
+        What::Readers,
+        What::Backlog,
+        What::Pending,
+    ];
 }
+
+/// Slots a worker stream of the second lifecycle bench.
+const FEW_SLOTS: u32 = 16;
+/// Live readers of the two runs of that bench.
+const READERS: [usize; 2] = [1, 50];
+/// Jobs that wait in the first runs of the backlog bench.
+const BACKLOGS: [u64; 2] = [1_000, 100_000];
 
 /// Runs the benches that were asked for, all by default.
 ///
@@ -95,24 +124,32 @@ impl What {
 pub(in crate::cli) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
+        let mut exit = Exit::OK;
         for what in What::ALL {
             if !is_wanted(what, &arguments) {
                 continue;
             }
             for figures in measure(what, &arguments).await? {
                 if figures.print(arguments.json)? == Reader::Gone {
-                    return Ok(Exit::OK);
+                    return Ok(exit);
+                }
+                let verdicts = if arguments.check { asked::verdicts(&figures) } else { Vec::new() };
+                for verdict in verdicts {
+                    if !verdict.is_met() {
+                        exit = Exit::JOB_FAILED;
+                    }
+                    verdict.print(arguments.json)?;
                 }
             }
         }
-        Ok(Exit::OK)
+        Ok(exit)
     })
 }
 
 /// Whether this one was asked for: by name, or because nothing was named and it can be measured.
 fn is_wanted(what: What, arguments: &Arguments) -> bool {
     // The memory of another's process cannot be read, and it is not ours to kill.
-    let possible = what != What::Pending || arguments.server.is_none();
+    let possible = !matches!(what, What::Pending | What::Backlog) || arguments.server.is_none();
     if arguments.only.is_empty() { possible } else { arguments.only.contains(&what) }
 }
 
@@ -126,9 +163,26 @@ async fn measure(what: What, arguments: &Arguments) -> anyhow::Result<Vec<Figure
                 figures.push(submit::measure(&Bench::start(arguments).await?, connections).await?);
             }
         }
-        What::Lifecycle => figures.push(lifecycle::measure(&Bench::start(arguments).await?).await?),
+        What::Lifecycle => {
+            for slots in [arguments.slots, FEW_SLOTS] {
+                figures.push(lifecycle::measure(&Bench::start(arguments).await?, slots).await?);
+            }
+        }
+        What::Paced => figures.push(lifecycle::paced(&Bench::start(arguments).await?).await?),
         What::Latency => figures.push(latency::measure(&Bench::start(arguments).await?).await?),
         What::Tail => figures.push(tail::measure(&Bench::start(arguments).await?).await?),
+        What::Readers => {
+            for readers in READERS {
+                figures.push(readers::measure(&Bench::start(arguments).await?, readers).await?);
+            }
+            compare(&mut figures, |figures| figures.server_cpu_us_per_reader_and_update);
+        }
+        What::Backlog => {
+            for waiting in BACKLOGS.into_iter().chain([arguments.pending_jobs]) {
+                figures.push(backlog::measure(&Bench::start(arguments).await?, waiting).await?);
+            }
+            compare(&mut figures, |figures| figures.server_cpu_us_per_job);
+        }
         What::Pending => figures.push(pending::measure(Bench::start(arguments).await?).await?),
     }
     Ok(figures)

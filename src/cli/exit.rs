@@ -23,7 +23,7 @@ pub struct Exit(u8);
 impl Exit {
     /// It did what it was asked.
     pub const OK: Exit = Exit(0);
-    /// A job that was waited for did not succeed.
+    /// A job that was waited for did not succeed, or the service did not reach what was asked of it.
     pub const JOB_FAILED: Exit = Exit(1);
     /// Arguments or configuration are wrong; nothing was opened.
     pub const USAGE: Exit = Exit(2);

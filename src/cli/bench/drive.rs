@@ -24,11 +24,21 @@ pub(in crate::cli::bench) struct Submitter {
     answers: Streaming<v1::StreamSubmitResponse>,
     sent: u64,
     accepted: u64,
+    queue: String,
     payload: Bytes,
 }
 
 impl Submitter {
     pub(in crate::cli::bench) async fn open(bench: &Bench, producer: &str) -> anyhow::Result<Submitter> {
+        Submitter::open_to(bench, producer, QUEUE).await
+    }
+
+    /// One whose jobs go to another queue than those of the bench.
+    pub(in crate::cli::bench) async fn open_to(
+        bench: &Bench,
+        producer: &str,
+        queue: &str,
+    ) -> anyhow::Result<Submitter> {
         let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
         let start = v1::SubmitStart { producer_id: producer.to_owned() };
         requests.send(request(v1::stream_submit_request::Request::Start(start))).await?;
@@ -39,7 +49,8 @@ impl Submitter {
             .await?
             .and_then(|first| first.resumed)
             .context("the server did not say where it resumes")?;
-        Ok(Submitter { requests, answers, sent: 0, accepted: 0, payload: bench.payload() })
+        let queue = queue.to_owned();
+        Ok(Submitter { requests, answers, sent: 0, accepted: 0, queue, payload: bench.payload() })
     }
 
     /// How many jobs were sent.
@@ -54,8 +65,11 @@ impl Submitter {
 
     /// Sends `count` more jobs.
     pub(in crate::cli::bench) async fn send(&mut self, count: u64) -> anyhow::Result<()> {
-        let job =
-            v1::JobSpec { queue: QUEUE.to_owned(), payload: self.payload.clone(), ..v1::JobSpec::default() };
+        let job = v1::JobSpec {
+            queue: self.queue.clone(),
+            payload: self.payload.clone(),
+            ..v1::JobSpec::default()
+        };
         let jobs = vec![job; usize::try_from(count)?];
         let batch = v1::SubmitJobBatch { first_ordinal: self.sent + 1, jobs };
         self.requests.send(request(v1::stream_submit_request::Request::Batch(batch))).await?;

@@ -23,6 +23,9 @@ pub(in crate::cli::bench) struct Figures {
     pub(in crate::cli::bench) p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) p99_ms: Option<f64>,
+    /// The longest of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) max_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) sync_p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +49,17 @@ pub(in crate::cli::bench) struct Figures {
     /// Frames that the work tree was behind when the last job was done; the clock ran on until it had caught up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) applier_lag: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) readers: Option<usize>,
+    /// CPU of the whole server, what the jobs themselves took included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) server_cpu_us_per_reader_and_update: Option<f64>,
+    /// Jobs that waited beside those that were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) pending: Option<u64>,
+    /// CPU of the server, against that of the first figures in the same series.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) times_the_smallest: Option<f64>,
     /// Memory of the server's process, once a checkpoint that was being made is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) rss_bytes: Option<u64>,
@@ -82,6 +96,14 @@ fn readable(value: &serde_json::Value) -> String {
         (None, Some(number)) if number.abs() >= 1_000.0 => format!("{number:.0}"),
         (None, Some(number)) if number.fract() != 0.0 => format!("{number:.3}"),
         (None, _) => value.to_string(),
+    }
+}
+
+/// The figures of a series with what each of them costs against the first.
+pub(in crate::cli::bench) fn compare(series: &mut [Figures], cost: impl Fn(&Figures) -> Option<f64>) {
+    let Some(smallest) = series.first().and_then(&cost) else { return };
+    for figures in series.iter_mut().skip(1) {
+        figures.times_the_smallest = cost(figures).map(|cost| cost / smallest);
     }
 }
 

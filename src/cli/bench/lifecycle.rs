@@ -1,6 +1,9 @@
 //! The whole life of a job: submitted on one connection, worked on by two no-op workers on theirs, its result seen by a
-//! reader of the updates on a fourth. The window bounds the jobs that are unfinished as the reader sees it.
+//! reader of the updates on a fourth. Either as fast as it goes, with a window that bounds the jobs that are unfinished as
+//! the reader sees it; or at a pace, where a job's time begins when it was due to be sent, so that a stall is not hidden by
+//! the jobs that it kept from being sent.
 
+use crate::cli::bench::disk::Disk;
 use crate::cli::bench::drive::PATIENCE;
 use crate::cli::bench::drive::Submitter;
 use crate::cli::bench::drive::results;
@@ -10,71 +13,160 @@ use crate::cli::bench::figures::percentile;
 use crate::cli::bench::setup::Bench;
 use crate::cli::bench::worker::Worker;
 use crate::clock::Tick;
+use crate::proto::v1;
 use anyhow::Context;
 use std::collections::VecDeque;
 use std::time::Duration;
+use tonic::Streaming;
 
 /// How often a sync of the disk is measured beside the run.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// How often jobs are sent that are due at a pace.
+const BEAT: Duration = Duration::from_millis(1);
+/// For how long jobs are sent at a pace.
+const PACED_S: f64 = 4.0;
 
-pub(in crate::cli::bench) async fn measure(bench: &Bench) -> anyhow::Result<Figures> {
-    let arguments = &bench.arguments;
-    let mut submitter = Submitter::open(bench, "bench").await?;
-    let workers = (
-        Worker::start(bench, "bench-a", arguments.slots).await?,
-        Worker::start(bench, "bench-b", arguments.slots).await?,
-    );
-    let mut updates = updates(bench, results()).await?;
-    updates.message().await?;
-    let start = bench.begin().await?;
-    let mut run = Run { finished: 0, sent_at: VecDeque::new(), times: Vec::new() };
-    let mut disk = bench.disk()?;
-    let mut syncs = Vec::new();
-    let mut probe = tokio::time::interval(PROBE_EVERY);
-    while run.finished < arguments.jobs {
-        run.send(bench, &mut submitter).await?;
-        tokio::select! {
-            heard = submitter.hear() => heard?,
-            update = tokio::time::timeout(PATIENCE, updates.message()) => {
-                let update = update.context("no result came for a minute")??;
-                let update = update.context("the server ended the updates")?;
-                run.see(update.updates()?.len() as u64, bench.clock.now().tick);
-            }
-            _ = probe.tick() => syncs.push(disk.sync()?),
-        }
+/// When jobs are sent.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli::bench) enum Pace {
+    /// As soon as fewer than this are unfinished.
+    Window(u64),
+    /// So many a second.
+    PerSecond(f64),
+}
+
+/// A submitter, two workers and a reader of one queue.
+pub(in crate::cli::bench) struct Life<'a> {
+    bench: &'a Bench,
+    submitter: Submitter,
+    _workers: (Worker, Worker),
+    updates: Streaming<v1::GetUpdatesResponse>,
+    disk: Disk,
+    syncs: Vec<Duration>,
+    slots: u32,
+}
+
+impl<'a> Life<'a> {
+    pub(in crate::cli::bench) async fn begin(bench: &'a Bench, slots: u32) -> anyhow::Result<Life<'a>> {
+        let submitter = Submitter::open(bench, "bench").await?;
+        let workers =
+            (Worker::start(bench, "bench-a", slots).await?, Worker::start(bench, "bench-b", slots).await?);
+        let mut updates = updates(bench, results()).await?;
+        updates.message().await?;
+        Ok(Life {
+            bench,
+            submitter,
+            _workers: workers,
+            updates,
+            disk: bench.disk()?,
+            syncs: Vec::new(),
+            slots,
+        })
     }
-    let figures = bench.end(start, arguments.jobs, "lifecycle").await?;
-    drop(workers);
-    Ok(Figures {
-        p50_ms: percentile(&run.times, 50),
-        p99_ms: percentile(&run.times, 99),
-        sync_p50_ms: percentile(&syncs, 50),
-        sync_p99_ms: percentile(&syncs, 99),
-        connections: Some(4),
-        slots: Some(arguments.slots),
-        window: Some(arguments.window),
-        ..figures
-    })
+
+    /// Lets `jobs` jobs live.
+    pub(in crate::cli::bench) async fn run(
+        &mut self,
+        jobs: u64,
+        pace: Pace,
+        name: &'static str,
+    ) -> anyhow::Result<Figures> {
+        let bench = self.bench;
+        let start = bench.begin().await?;
+        let mut run = Run::new(jobs, pace, bench.clock.now().tick);
+        let mut probe = tokio::time::interval(PROBE_EVERY);
+        let mut beat = tokio::time::interval(BEAT);
+        while run.finished < jobs {
+            run.send(bench, &mut self.submitter).await?;
+            tokio::select! {
+                heard = self.submitter.hear() => heard?,
+                update = tokio::time::timeout(PATIENCE, self.updates.message()) => {
+                    let update = update.context("no result came for a minute")??;
+                    let update = update.context("the server ended the updates")?;
+                    run.see(update.updates()?.len() as u64, bench.clock.now().tick);
+                }
+                _ = beat.tick(), if run.is_paced() => {}
+                // A sync holds this thread up, which is no matter only where the next job waits for the one before.
+                _ = probe.tick(), if !run.is_paced() => self.syncs.push(self.disk.sync()?),
+            }
+        }
+        let figures = bench.end(start, jobs, name).await?;
+        Ok(Figures {
+            p50_ms: percentile(&run.times, 50),
+            p99_ms: percentile(&run.times, 99),
+            max_ms: percentile(&run.times, 100),
+            sync_p50_ms: percentile(&self.syncs, 50),
+            sync_p99_ms: percentile(&self.syncs, 99),
+            connections: Some(4),
+            slots: Some(self.slots),
+            window: match pace {
+                Pace::Window(window) => Some(window),
+                Pace::PerSecond(_) => None,
+            },
+            ..figures
+        })
+    }
+}
+
+/// As fast as it goes.
+pub(in crate::cli::bench) async fn measure(bench: &Bench, slots: u32) -> anyhow::Result<Figures> {
+    let arguments = &bench.arguments;
+    let mut life = Life::begin(bench, slots).await?;
+    life.run(arguments.jobs, Pace::Window(arguments.window), "lifecycle").await
+}
+
+/// At half the pace that it reached just before, as fast as it went.
+pub(in crate::cli::bench) async fn paced(bench: &Bench) -> anyhow::Result<Figures> {
+    let arguments = &bench.arguments;
+    let mut life = Life::begin(bench, arguments.slots).await?;
+    let most = life.run(arguments.jobs, Pace::Window(arguments.window), "lifecycle").await?;
+    let pace = most.jobs_per_s.unwrap_or_default() / 2.0;
+    let jobs = (pace * PACED_S).ceil() as u64;
+    life.syncs.clear();
+    life.run(jobs.max(1), Pace::PerSecond(pace), "paced").await
 }
 
 struct Run {
+    jobs: u64,
+    sent: u64,
     finished: u64,
-    /// When messages were sent: how many jobs, and when. Jobs finish in about that order.
+    pace: Pace,
+    began: Tick,
+    /// When messages were sent, or were due to be: how many jobs, and when. Jobs finish in about that order.
     sent_at: VecDeque<(u64, Tick)>,
     times: Vec<Duration>,
 }
 
 impl Run {
-    /// Sends as many jobs as the window allows.
+    fn new(jobs: u64, pace: Pace, began: Tick) -> Run {
+        Run { jobs, sent: 0, finished: 0, pace, began, sent_at: VecDeque::new(), times: Vec::new() }
+    }
+
+    fn is_paced(&self) -> bool {
+        matches!(self.pace, Pace::PerSecond(_))
+    }
+
+    /// Sends as many jobs as the window allows, or as are due.
     async fn send(&mut self, bench: &Bench, submitter: &mut Submitter) -> anyhow::Result<()> {
-        let arguments = &bench.arguments;
-        let batch = arguments.batch as u64;
-        while submitter.sent() < arguments.jobs
-            && submitter.sent() - self.finished + batch <= arguments.window.max(batch)
-        {
-            let count = batch.min(arguments.jobs - submitter.sent());
-            self.sent_at.push_back((count, bench.clock.now().tick));
+        let batch = bench.arguments.batch as u64;
+        while self.sent < self.jobs {
+            let now = bench.clock.now().tick;
+            let left = batch.min(self.jobs - self.sent);
+            let (count, at) = match self.pace {
+                Pace::Window(window) if self.sent - self.finished + batch <= window.max(batch) => (left, now),
+                Pace::Window(_) => return Ok(()),
+                Pace::PerSecond(pace) => {
+                    let due = (now.since(self.began).as_secs_f64() * pace) as u64;
+                    let at = self.began.after(Duration::from_secs_f64(self.sent as f64 / pace));
+                    (left.min(due.saturating_sub(self.sent)), at)
+                }
+            };
+            if count == 0 {
+                return Ok(());
+            }
+            self.sent_at.push_back((count, at));
             submitter.send(count).await?;
+            self.sent += count;
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ pub(in crate::cli::bench) async fn measure(mut bench: Bench) -> anyhow::Result<F
 }
 
 /// Memory of the server once it changes no more: a hundredth more or less is no change.
-async fn settled(bench: &Bench) -> anyhow::Result<Memory> {
+pub(in crate::cli::bench) async fn settled(bench: &Bench) -> anyhow::Result<Memory> {
     let deadline = bench.clock.now().tick.after(SETTLE);
     let (mut reference, mut since) = (bench.memory()?, bench.clock.now().tick);
     loop {

@@ -1,0 +1,23 @@
+//! Whether a job costs more when many wait: the whole life of jobs in one queue, beside a backlog in another that nobody
+//! works on.
+
+use crate::cli::bench::drive::Submitter;
+use crate::cli::bench::figures::Figures;
+use crate::cli::bench::lifecycle::Life;
+use crate::cli::bench::lifecycle::Pace;
+use crate::cli::bench::pending;
+use crate::cli::bench::setup::Bench;
+
+/// The queue of the backlog.
+const IDLE: &str = "idle";
+
+pub(in crate::cli::bench) async fn measure(bench: &Bench, waiting: u64) -> anyhow::Result<Figures> {
+    let arguments = &bench.arguments;
+    let mut submitter = Submitter::open_to(bench, "backlog", IDLE).await?;
+    submitter.send_all(waiting, arguments.batch as u64, arguments.window).await?;
+    // What the load left to do is not the run's: the work tree catches up, and a checkpoint that was begun is made.
+    pending::settled(bench).await?;
+    let mut life = Life::begin(bench, arguments.slots).await?;
+    let figures = life.run(arguments.jobs, Pace::Window(arguments.window), "backlog").await?;
+    Ok(Figures { pending: Some(waiting), ..figures })
+}

@@ -1,0 +1,52 @@
+//! Many live readers: what the whole server uses for each reader and update, while jobs are submitted at a pace that leaves
+//! it time, to one reader and to many.
+
+use crate::cli::bench::drive::Submitter;
+use crate::cli::bench::drive::updates;
+use crate::cli::bench::figures::Figures;
+use crate::cli::bench::setup::Bench;
+use crate::proto::v1;
+use anyhow::Context;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Jobs that are submitted a second.
+const JOBS_PER_S: u64 = 20_000;
+/// How often some of them are.
+const BEAT: Duration = Duration::from_millis(5);
+/// For how many seconds.
+const SECONDS: u64 = 3;
+
+pub(in crate::cli::bench) async fn measure(bench: &Bench, readers: usize) -> anyhow::Result<Figures> {
+    let jobs = JOBS_PER_S * SECONDS;
+    let mut submitter = Submitter::open(bench, "bench").await?;
+    let mut reading = JoinSet::new();
+    for _ in 0..readers {
+        let request = v1::GetUpdatesRequest { include_payload: true, ..v1::GetUpdatesRequest::default() };
+        let mut stream = updates(bench, request).await?;
+        stream.message().await?.context("the server ended the updates")?;
+        reading.spawn(async move {
+            // The cursor says how many updates there were: decoding them fifty times would take the machine from the server.
+            while let Some(response) = stream.message().await? {
+                if response.cursor_sequence >= jobs {
+                    return anyhow::Ok(());
+                }
+            }
+            anyhow::bail!("the server ended the updates")
+        });
+    }
+    let start = bench.begin().await?;
+    let mut beat = tokio::time::interval(BEAT);
+    let each = JOBS_PER_S * u64::try_from(BEAT.as_millis())? / 1_000;
+    while submitter.sent() < jobs {
+        beat.tick().await;
+        submitter.send(each.min(jobs - submitter.sent())).await?;
+        submitter.hear().await?;
+    }
+    while let Some(read) = reading.join_next().await {
+        read??;
+    }
+    let figures = bench.end(start, jobs, "readers").await?;
+    let per_update = figures.server_cpu_us_per_job.map(|cpu| cpu / readers as f64);
+    Ok(Figures { readers: Some(readers), server_cpu_us_per_reader_and_update: per_update, ..figures })
+}
