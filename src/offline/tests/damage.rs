@@ -213,6 +213,24 @@ fn a_torn_end_is_in_flight_and_no_damage() {
     assert_eq!(walked.tail.offset, place.offset);
 }
 
+/// Two frames were on their way to the disk, and only the second arrived: nothing says that the first had been synced.
+#[test]
+fn a_whole_frame_behind_a_torn_one_that_nothing_vouches_for_is_no_damage() {
+    let mut rig = Rig::with_jobs(3);
+    rig.open();
+    rig.append_unsynced(&[rig.started(90)]);
+    rig.append_unsynced(&[rig.started(91)]);
+    rig.log = None;
+    let copy = rig.copy();
+    let places = copy.walked().frames;
+    let torn = &places[places.len() - 2];
+    flip(&copy.segment(torn.segment), torn.offset + 90);
+    let walked = copy.walked();
+    assert_eq!(walked.faults, []);
+    assert_eq!(walked.frames.len(), rig.frames.len() - 2);
+    assert_eq!((walked.tail.offset, walked.tail.torn_bytes > torn.span), (torn.offset, true));
+}
+
 #[test]
 fn other_files_that_are_damaged_are_named_and_hide_nothing() {
     let rig = Rig::with_jobs(10);
