@@ -24,6 +24,7 @@ mod queues;
 mod remote;
 mod retry;
 mod run;
+mod salvage;
 mod serve;
 mod setting;
 mod show;
@@ -94,6 +95,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Print every job of a data directory, without a server, as one JSON object a line
     Export(export::Arguments),
+    /// Copy everything readable of a damaged data directory into a new one
+    Salvage(salvage::Arguments),
     /// Look at the configuration that a server would start with
     Config(config::Arguments),
     /// Measure how fast the service is on this machine and disk
@@ -120,6 +123,7 @@ impl Command {
             Command::Inspect(arguments) => inspect::run(arguments),
             Command::Verify(arguments) => verify::run(arguments),
             Command::Export(arguments) => export::run(arguments),
+            Command::Salvage(arguments) => salvage::run(arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
         }

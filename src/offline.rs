@@ -8,6 +8,7 @@
 //!     .walk_from(position|sequence)  the same, begun later
 //!     .tail() of a walk              where it ended, and what lies there that nothing vouches for
 //! Fold                               the state as of a sequence or a time: the newest checkpoint before it, then the log
+//! salvage::salvage                   everything readable, as a new directory
 //! Names                              the names of queues by number
 //! Life, Stats, Verified              one job's updates; what is in the directory, and how fast it came; whether all is well
 //! ```
@@ -25,6 +26,7 @@ pub mod fold;
 pub mod life;
 pub mod names;
 pub mod rates;
+pub mod salvage;
 pub mod stats;
 pub mod verify;
 pub mod walk;

@@ -1,5 +1,6 @@
 //! What to do about an error, where its own text does not say it.
 
+use crate::cli::serve;
 use crate::client;
 use crate::engine;
 use crate::engine::recover;
@@ -12,6 +13,12 @@ use tonic::Code;
 /// What to do about `error`, if its text leaves that open.
 pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
+        if let Some(serve::Damaged { directory, .. }) = cause.downcast_ref::<serve::Damaged>() {
+            let directory = directory.display();
+            return Some(format!(
+                "`gangline verify {directory}` shows what is lost, `gangline salvage {directory} OUT` copies the rest"
+            ));
+        }
         if let Some(error) = cause.downcast_ref::<server::Error>() {
             return of_server(error);
         }

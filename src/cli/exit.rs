@@ -132,7 +132,8 @@ fn of_io(error: &io::Error) -> Exit {
     if error.kind() == io::ErrorKind::NotFound { Exit::NOT_FOUND } else { Exit::DISK }
 }
 
-fn of_server(error: &server::Error) -> Exit {
+/// The exit code of a server that does not start.
+pub(in crate::cli) fn of_server(error: &server::Error) -> Exit {
     match error {
         server::Error::Log(error) | server::Error::Engine(engine::Error::Log(error)) => of_log(error),
         server::Error::Engine(engine::Error::Recover(error)) => of_recovery(error),

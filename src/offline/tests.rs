@@ -5,4 +5,5 @@ mod export;
 mod fold;
 mod live;
 mod rig;
+mod salvage;
 mod verify;

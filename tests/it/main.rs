@@ -16,6 +16,7 @@ mod quiet;
 mod retention;
 mod run;
 mod run_again;
+mod salvage;
 mod serve;
 mod stop;
 mod verbs;
