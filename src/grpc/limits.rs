@@ -1,5 +1,6 @@
 //! Every limit of the transport, with its default, and the one place that applies them to a server.
 
+use crate::grpc::deadline::DeadlineLayer;
 use crate::proto::dosomething::do_something_service_server::DoSomethingServiceServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::job_service_server::JobServiceServer;
@@ -11,6 +12,8 @@ use tonic::transport::Server;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::v1::ServerReflectionServer;
 use tonic_reflection::server::v1alpha::ServerReflectionServer as OlderReflectionServer;
+use tower_layer::Identity;
+use tower_layer::Stack;
 
 const KIB: usize = 1_024;
 const MIB: usize = 1_024 * KIB;
@@ -66,12 +69,12 @@ impl Default for Limits {
     }
 }
 
-/// A server builder with the limits of a connection.
+/// A server builder with the limits of a connection, whose calls end at the deadlines of their clients.
 ///
 /// What comes before HTTP/2 (connection caps, handshake) is the listener's, see [`crate::grpc::listener`]; the size of
 /// messages is each service's, see [`Limited`].
 #[must_use]
-pub fn server(limits: &Limits) -> Server {
+pub fn server(limits: &Limits) -> Server<Stack<DeadlineLayer, Identity>> {
     Server::builder()
         .max_concurrent_streams(limits.streams_per_connection)
         .http2_max_header_list_size(limits.header_list_bytes_max)
@@ -81,6 +84,7 @@ pub fn server(limits: &Limits) -> Server {
         .http2_max_local_error_reset_streams(Some(limits.local_resets_max))
         .initial_stream_window_size(limits.stream_window_bytes)
         .initial_connection_window_size(limits.connection_window_bytes)
+        .layer(DeadlineLayer)
 }
 
 /// A service that has limits on the size of its messages. Every service goes through this before it is added to a

@@ -189,3 +189,13 @@ def test_error_details_are_read_with_grpcio_status(server: Server) -> None:
     refused = refusal(lambda: stubs.submit(b"", queue="no such name"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_QUEUE_NAME")
     assert (refused.info.domain, refused.fields) == ("gangline", ["jobs[0].queue"])
+
+
+def test_a_call_after_its_deadline_says_so_whoever_notices_first(server: Server) -> None:
+    """The client's clock and the server's run out at the same time."""
+    stubs = server.connect()
+    request = work.ClaimJobsRequest(worker_id="python", wait=seconds(30))
+    for _ in range(8):
+        with pytest.raises(grpc.RpcError) as over:
+            stubs.work.ClaimJobs(request, timeout=0.1)
+        assert over.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
