@@ -38,9 +38,7 @@ def find_definitions(root: Path) -> Path:
     for folder in (root / "proto", root.parent / "proto"):
         if (folder / "gangline" / "v1").is_dir():
             return folder
-    raise FileNotFoundError(
-        f"no proto/gangline/v1 in {root} nor beside it: build from a checkout or a source distribution"
-    )
+    raise FileNotFoundError(f"no proto/gangline/v1 in {root} nor beside it: build from a checkout or a source distribution")
 
 
 def generate(definitions: Path, package: Path) -> None:

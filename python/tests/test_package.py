@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from importlib import metadata
@@ -29,6 +30,15 @@ def test_importing_the_package_does_not_import_grpc() -> None:
     look = "import sys, gangline, gangline.payload; print([m for m in sys.modules if m.startswith(('grpc', 'google'))])"
     ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=30, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_exceptions_cross_processes() -> None:
+    failed = gangline.JobFailed("7", "thin ice", kind="timed_out", attempts=2, signal=9)
+    again = pickle.loads(pickle.dumps(failed))
+    assert (type(again), str(again), vars(again)) == (gangline.JobFailed, str(failed), vars(failed))
+    assert str(again) == "job 7 timed out after 2 attempts: thin ice"
+    refused = pickle.loads(pickle.dumps(gangline.Exhausted("full", reason="QUEUE_FULL", retry_after=2)))
+    assert (str(refused), refused.retry_after) == ("full [QUEUE_FULL]", 2)
 
 
 def test_a_name_that_is_not_there_is_said() -> None:

@@ -47,9 +47,7 @@ def run(binary: str, folder: Path, *words: str, flags: tuple[str, ...] = ()) -> 
     """What `gangline run` says about each word."""
     (folder / "dogs.py").write_text(PREAMBLE + SOURCE)
     command = [binary, "run", "--json", "--serve", *flags, "--", sys.executable, "-m", "gangline.worker", "dogs"]
-    ran = subprocess.run(
-        command, cwd=folder, input="\n".join(words), capture_output=True, text=True, timeout=60, check=False
-    )
+    ran = subprocess.run(command, cwd=folder, input="\n".join(words), capture_output=True, text=True, timeout=60, check=False)
     return {job["input"]: job for job in map(json.loads, ran.stdout.splitlines())}
 
 

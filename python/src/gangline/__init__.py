@@ -11,11 +11,42 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
+    from gangline.aio.client import AsyncClient as AsyncClient
+    from gangline.aio.handle import AsyncJobHandle as AsyncJobHandle
+    from gangline.client import Client as Client
+    from gangline.errors import CallError as CallError
+    from gangline.errors import ClientClosed as ClientClosed
+    from gangline.errors import Conflict as Conflict
+    from gangline.errors import CursorGone as CursorGone
+    from gangline.errors import Exhausted as Exhausted
+    from gangline.errors import GanglineError as GanglineError
+    from gangline.errors import InvalidArgument as InvalidArgument
+    from gangline.errors import JobCancelled as JobCancelled
+    from gangline.errors import JobError as JobError
+    from gangline.errors import JobExpired as JobExpired
+    from gangline.errors import JobFailed as JobFailed
+    from gangline.errors import NotFound as NotFound
+    from gangline.errors import ResultForgotten as ResultForgotten
+    from gangline.errors import ServerFault as ServerFault
+    from gangline.errors import Unavailable as Unavailable
+    from gangline.errors import WaitTimeout as WaitTimeout
+    from gangline.executor import GanglineExecutor as GanglineExecutor
+    from gangline.handle import JobHandle as JobHandle
+    from gangline.jobs import Failure as Failure
+    from gangline.jobs import Job as Job
+    from gangline.jobs import JobSpec as JobSpec
+    from gangline.jobs import JobState as JobState
+    from gangline.jobs import Progress as Progress
+    from gangline.jobs import RetryPolicy as RetryPolicy
     from gangline.tasks import JobContext as JobContext
     from gangline.tasks import PermanentError as PermanentError
     from gangline.tasks import current_job as current_job
     from gangline.tasks import progress as progress
     from gangline.tasks import task as task
+    from gangline.updates import Cursor as Cursor
+    from gangline.updates import LogEnd as LogEnd
+    from gangline.updates import Update as Update
+    from gangline.updates import UpdateKind as UpdateKind
 
 # Where each name lives. No module may be called like a name in this table: importing it would take the name's place.
 _HOMES: dict[str, str] = {
@@ -25,6 +56,38 @@ _HOMES: dict[str, str] = {
     "current_job": "gangline.tasks",
     "progress": "gangline.tasks",
     "task": "gangline.tasks",
+    # The client side.
+    "AsyncClient": "gangline.aio.client",
+    "AsyncJobHandle": "gangline.aio.handle",
+    "Client": "gangline.client",
+    "CallError": "gangline.errors",
+    "ClientClosed": "gangline.errors",
+    "Conflict": "gangline.errors",
+    "CursorGone": "gangline.errors",
+    "Exhausted": "gangline.errors",
+    "GanglineError": "gangline.errors",
+    "InvalidArgument": "gangline.errors",
+    "JobCancelled": "gangline.errors",
+    "JobError": "gangline.errors",
+    "JobExpired": "gangline.errors",
+    "JobFailed": "gangline.errors",
+    "NotFound": "gangline.errors",
+    "ResultForgotten": "gangline.errors",
+    "ServerFault": "gangline.errors",
+    "Unavailable": "gangline.errors",
+    "WaitTimeout": "gangline.errors",
+    "GanglineExecutor": "gangline.executor",
+    "JobHandle": "gangline.handle",
+    "Failure": "gangline.jobs",
+    "Job": "gangline.jobs",
+    "JobSpec": "gangline.jobs",
+    "JobState": "gangline.jobs",
+    "Progress": "gangline.jobs",
+    "RetryPolicy": "gangline.jobs",
+    "Cursor": "gangline.updates",
+    "LogEnd": "gangline.updates",
+    "Update": "gangline.updates",
+    "UpdateKind": "gangline.updates",
 }
 
 __all__ = sorted(_HOMES)
