@@ -309,7 +309,8 @@ def stuck(value):
 @task(queue="async")
 async def stuck_too(value):
     try:
-        gangline.progress(0.1)
+        # Told once this is suspended: before that it has no stack of its own.
+        asyncio.get_running_loop().call_soon(gangline.progress, 0.1)
         await wait_for_ever()
     finally:
         await asyncio.sleep(0.01)
