@@ -1,4 +1,5 @@
-//! Judges a history: what the clients saw against what the service says at the end. It reads nothing else.
+//! Judges a history: what the clients saw against what the service says at the end. It reads nothing else, and both
+//! from the file: `GANGLINE_HISTORY` names one that was kept, to be judged again.
 
 mod lives;
 mod log;
@@ -9,10 +10,11 @@ mod tests;
 
 use crate::check::lives::Lives;
 use crate::history::History;
+use crate::history::file::Account;
 use gangline::proto::v1;
 
 /// What the service says when everything has come to rest.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Final {
     /// The whole update log, with payloads and results.
     pub(crate) updates: Vec<v1::Update>,
@@ -43,6 +45,9 @@ impl Findings {
 /// Every promise that the service did not keep. Jobs that still live are one of them: the faults are over.
 pub(crate) fn check(history: &History, last: &Final) -> Vec<Violation> {
     let mut findings = Findings::default();
+    for why in &history.unsettled {
+        findings.add("JOB-1", why);
+    }
     log::check(history, last, &mut findings);
     let lives = Lives::fold(history, &last.updates, &mut findings);
     seen::submits(history, &lives, &mut findings);
@@ -54,8 +59,8 @@ pub(crate) fn check(history: &History, last: &Final) -> Vec<Violation> {
 }
 
 /// Fails the test with everything that was found.
-pub(crate) fn assert_kept(history: &History, last: &Final, seed: u64) {
-    let violations = check(history, last);
+pub(crate) fn assert_kept(account: &Account, seed: u64) {
+    let violations = check(&account.history, &account.last);
     let first: Vec<&Violation> = violations.iter().take(20).collect();
     assert!(violations.is_empty(), "seed {seed}: {} broken promises: {first:#?}", violations.len());
 }

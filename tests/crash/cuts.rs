@@ -2,6 +2,7 @@
 //! Whatever arrives from the moment of the cut on counts as unknown, because a sync that races with it may lie.
 
 use crate::check;
+use crate::history::Saw;
 use crate::kills;
 use crate::load::Load;
 use crate::server::Server;
@@ -24,24 +25,24 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
     let cuts = tier::number("GANGLINE_CUTS", 10);
     let mut chance = Chance::from_seed(seed);
     let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &kills::FLAGS);
-    let mut load = Load::start(&server.address(), chance.next_u64());
+    let mut load = Load::start("cuts", &server.address(), seed);
     for _ in 0..cuts {
         server.start().await;
         load.more(ACKS_MIN).await;
         tokio::time::sleep(Duration::from_millis(u64::from(chance.next_u32() % 1_000))).await;
         let cut = volume.prepare_cut();
-        load.recorder.power_changes();
+        load.recorder.note(&Saw::PowerChanges);
         cut.now();
         server.kill();
         volume.unmount().expect("nobody uses it any more");
         volume.mount().expect("it mounts again");
-        load.recorder.power_changes();
+        load.recorder.note(&Saw::PowerChanges);
         load.look();
     }
     server.start().await;
-    let (history, last) = load.settle().await;
-    kills::report(&format!("{cuts} power cuts"), &history, &last);
-    check::assert_kept(&history, &last, seed);
+    let account = load.settle().await;
+    kills::report(&format!("{cuts} power cuts"), &account);
+    check::assert_kept(&account, seed);
     server.kill();
 }
 

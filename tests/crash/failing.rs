@@ -44,7 +44,7 @@ async fn campaign(call: &str, ordinals: &[u64]) {
     let place = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
     server.start().await;
-    let mut load = Load::start(&server.address(), seed);
+    let mut load = Load::start(call, &server.address(), seed);
     server.kill();
     let mut told = 0;
     for n in ordinals {
@@ -54,13 +54,14 @@ async fn campaign(call: &str, ordinals: &[u64]) {
     }
     server.set_under(&[]);
     server.start().await;
-    let (history, last) = load.settle().await;
+    let account = load.settle().await;
     let rounds = ordinals.len();
-    kills::report(&format!("{rounds} failed calls of {call}, {told} of them while serving"), &history, &last);
-    check::assert_kept(&history, &last, seed);
+    kills::report(&format!("{rounds} failed calls of {call}, {told} of them while serving"), &account);
+    check::assert_kept(&account, seed);
     assert!(told > 0, "no fault met a serving server");
-    let unknown = history.failures.iter().filter(|(_, reason)| *reason == Reason::OutcomeUnknown).count();
-    assert!(unknown > 0, "no waiting caller was told OUTCOME_UNKNOWN: {:?}", history.failures);
+    let failures = &account.history.failures;
+    let unknown = failures.iter().filter(|(_, reason)| reason == Reason::OutcomeUnknown.text()).count();
+    assert!(unknown > 0, "no waiting caller was told OUTCOME_UNKNOWN: {failures:?}");
 }
 
 /// One start with one fault. Says whether it was serving when the fault came.
@@ -94,7 +95,7 @@ async fn round(server: &mut Server, load: &mut Load, call: &str, n: u64, trace: 
     let Some(health) = health else { return false };
     let last = health.await.expect("watching does not panic");
     assert_eq!(last, Some(ServingStatus::NotServing), "{call} {n}: health tells of it");
-    let newest_ack_ms = load.recorder.look(|history| history.newest_ack_ms);
+    let newest_ack_ms = load.recorder.look(|sum| sum.newest_ack_ms);
     let fault_ms = newest_fault_ms(trace);
     assert!(newest_ack_ms < fault_ms + ON_ITS_WAY_MS, "{call} {n}: acknowledged after the fault [ACK-2]");
     true

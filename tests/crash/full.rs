@@ -2,6 +2,7 @@
 //! space again submits work by themselves. [ACK-2]
 
 use crate::check;
+use crate::history::Saw;
 use crate::kills;
 use crate::load;
 use crate::load::Load;
@@ -69,7 +70,7 @@ async fn fill_twice(mebibytes: u64, segments: &[&str]) {
     let seed = tier::seed("full");
     let flags: Vec<&str> = FLAGS.iter().chain(segments).copied().collect();
     let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &flags);
-    let mut load = Load::start(&server.address(), seed);
+    let mut load = Load::start("full", &server.address(), seed);
     server.start().await;
     load.more(200).await;
     let ballast = volume.path().join("ballast");
@@ -79,7 +80,7 @@ async fn fill_twice(mebibytes: u64, segments: &[&str]) {
     fill(&ballast);
     server.start().await;
     judge_full(&server, &load, &ballast, "f2").await;
-    let acks = || load.recorder.look(|history| history.acks.len());
+    let acks = || load.recorder.look(|sum| sum.acks);
     let before = acks();
     volume.grow(1_024);
     let grown = Instant::now();
@@ -88,9 +89,9 @@ async fn fill_twice(mebibytes: u64, segments: &[&str]) {
     eprintln!("full: submits were back {:?} after there was space", grown.elapsed());
     serving(&server, "gangline.submits", ServingStatus::Serving).await;
     load.look();
-    let (history, last) = load.settle().await;
-    kills::report("a disk full twice, once of them at the start", &history, &last);
-    check::assert_kept(&history, &last, seed);
+    let account = load.settle().await;
+    kills::report("a disk full twice, once of them at the start", &account);
+    check::assert_kept(&account, seed);
     server.kill();
 }
 
@@ -105,7 +106,7 @@ async fn everything_can_be_read_while_the_disk_gets_full_and_after_a_start_on_it
     let seed = tier::seed("reads");
     let flags: Vec<&str> = FLAGS.into_iter().chain(SMALL).collect();
     let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &flags);
-    let mut load = Load::start(&server.address(), seed);
+    let mut load = Load::start("reads", &server.address(), seed);
     server.start().await;
     load.more(200).await;
     let ballast = volume.path().join("ballast");
@@ -131,8 +132,8 @@ async fn everything_can_be_read_while_the_disk_gets_full_and_after_a_start_on_it
     };
     assert!(timeout(PATIENCE, there).await.is_ok(), "the tree comes back by itself");
     read_all(&server, "space again").await;
-    let (history, last) = load.settle().await;
-    check::assert_kept(&history, &last, seed);
+    let account = load.settle().await;
+    check::assert_kept(&account, seed);
     server.kill();
 }
 
@@ -145,7 +146,7 @@ async fn judge_full(server: &Server, load: &Load, ballast: &Path, by: &str) {
         for number in 1.. {
             let payload = plan::payload(&padded, number, Plan::Quick);
             let spec = plan::spec("a", &payload);
-            load.recorder.intend(|history| history.asked.insert(payload));
+            load.recorder.note(&Saw::Asked(vec![payload]));
             let request = v1::SubmitJobsRequest { jobs: vec![spec], ..v1::SubmitJobsRequest::default() };
             if let Err(status) = jobs.submit_jobs(request).await {
                 return status;

@@ -1,6 +1,7 @@
 //! kill -9 in a row, under load, at random moments; a quarter of them while the server starts or recovers.
 
 use crate::check;
+use crate::history::file::Account;
 use crate::load::Load;
 use crate::server::Server;
 use crate::tier;
@@ -28,7 +29,7 @@ async fn kills_in_a_row_lose_and_double_nothing() {
     let mut chance = Chance::from_seed(seed);
     let place = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &FLAGS);
-    let mut load = Load::start(&server.address(), chance.next_u64());
+    let mut load = Load::start("kills", &server.address(), seed);
     let mut while_starting = 0;
     for kill in 0..kills {
         server.spawn();
@@ -44,10 +45,10 @@ async fn kills_in_a_row_lose_and_double_nothing() {
         load.look();
     }
     server.start().await;
-    let (history, last) = load.settle().await;
-    report(&format!("{kills} kills, {while_starting} of them while starting"), &history, &last);
-    check::assert_kept(&history, &last, seed);
-    let ended = history.acks.len() as u64;
+    let account = load.settle().await;
+    report(&format!("{kills} kills, {while_starting} of them while starting"), &account);
+    check::assert_kept(&account, seed);
+    let ended = account.history.acks.len() as u64;
     assert!(ended >= kills, "too little happened between the kills: {ended} acknowledged jobs");
 }
 
@@ -57,7 +58,8 @@ async fn wait(chance: &mut Chance, most_ms: u32) {
 }
 
 /// The figures of a part of the campaign.
-pub(crate) fn report(faults: &str, history: &crate::history::History, last: &check::Final) {
+pub(crate) fn report(faults: &str, account: &Account) {
+    let Account { history, last, .. } = account;
     let accepted = history
         .finishes
         .iter()

@@ -9,10 +9,12 @@ mod submit;
 pub(crate) mod work;
 
 use crate::check::Final;
-use crate::history::History;
-use crate::history::Reading;
-use crate::history::Recorder;
-use crate::history::Tally;
+use crate::history::Saw;
+use crate::history::file::Account;
+use crate::history::file::Kept;
+use crate::history::line;
+use crate::history::recorder::Recorder;
+use crate::history::recorder::Tally;
 use crate::load::link::Link;
 use crate::load::link::pause;
 use crate::load::operate::Operator;
@@ -32,6 +34,7 @@ use gangline::proto::v1::job_service_client::JobServiceClient;
 use gangline::proto::v1::update_service_client::UpdateServiceClient;
 use std::collections::HashSet;
 use std::future::Future;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -51,6 +54,9 @@ pub(crate) struct Load {
     submitting: Group,
     working: Group,
     reading: Group,
+    /// How long the jobs have to come to rest when the faults are over.
+    pub(crate) patience: Duration,
+    kept: Kept,
 }
 
 /// Clients that end together.
@@ -92,9 +98,10 @@ impl Group {
 }
 
 impl Load {
-    /// Puts everyone to work.
-    pub(crate) fn start(address: &Address, seed: u64) -> Load {
-        let recorder = Recorder::new();
+    /// Puts everyone to work for a part of the campaign.
+    pub(crate) fn start(part: &str, address: &Address, seed: u64) -> Load {
+        let kept = Kept::new(part, seed);
+        let recorder = Recorder::new(kept.path());
         let mut chance = Chance::from_seed(seed);
         let mut forked = move || Chance::from_seed(chance.next_u64());
         let (mut submitting, mut working, mut reading) = (Group::new(), Group::new(), Group::new());
@@ -131,7 +138,7 @@ impl Load {
             };
             reading.run(reader.run());
         }
-        Load { recorder, address: address.clone(), submitting, working, reading }
+        Load { recorder, address: address.clone(), submitting, working, reading, patience: PATIENCE, kept }
     }
 
     /// Fails if a client has failed.
@@ -150,7 +157,7 @@ impl Load {
     }
 
     fn acks(&self) -> usize {
-        self.recorder.look(|history| history.acks.len())
+        self.recorder.look(|sum| sum.acks)
     }
 
     /// No more submits; what was begun is settled.
@@ -158,8 +165,9 @@ impl Load {
         self.submitting.end("submitters").await;
     }
 
-    /// The faults are over: ends the load, waits until every job has, and reads everything back.
-    pub(crate) async fn settle(mut self) -> (History, Final) {
+    /// The faults are over: ends the load, waits until every job has, and asks the service for everything. What is to be
+    /// judged is then read from the file.
+    pub(crate) async fn settle(mut self) -> Account {
         self.stop_submitting().await;
         let mut tally = self.recorder.tally();
         let quiet = async {
@@ -172,16 +180,30 @@ impl Load {
                 }
             }
         };
-        if timeout(PATIENCE, quiet).await.is_err() {
+        if timeout(self.patience, quiet).await.is_err() {
             let tally = *tally.borrow();
             self.look();
-            panic!("the jobs do not all end: {tally:?}, the head is {}", self.head().await);
+            let why = format!("the jobs do not all end: {tally:?}, the head is {}", self.head().await);
+            self.recorder.note(&Saw::Unsettled(why));
         }
         self.working.end("workers").await;
         let last = self.read_back().await;
         self.catch_up(&last).await;
         self.reading.end("readers").await;
-        (self.recorder.snapshot(), last)
+        self.write_down(last);
+        self.kept.read()
+    }
+
+    /// What the service said at the end goes into the file too.
+    fn write_down(&self, last: Final) {
+        let Final { updates, listed, got } = last;
+        updates.iter().for_each(|update| self.recorder.note(&Saw::Update(line::text(update))));
+        listed.iter().for_each(|job| self.recorder.note(&Saw::Listed(line::text(job))));
+        for job in got {
+            self.recorder.note(&Saw::Got(job.map(|job| line::text(&job))));
+        }
+        self.recorder.note(&Saw::End);
+        self.recorder.flush();
     }
 
     /// Every reader reaches the end of what is for it.
@@ -192,17 +214,13 @@ impl Load {
             mine.next_back().map_or(0, |update| update.sequence)
         };
         let is_there = || {
-            self.recorder.look(|history| {
-                let at = |reading: &Reading| reading.seen.last().map_or(0, |(sequence, _)| *sequence);
-                history
-                    .readings
-                    .iter()
-                    .all(|reading| at(reading) >= newest(reading.queue.as_ref()))
-                    .then_some(())
+            self.recorder.look(|sum| {
+                let all = sum.readers.iter().all(|(queue, seen)| *seen >= newest(queue.as_ref()));
+                all.then_some(())
             })
         };
         // If one does not, the checker says where it stands.
-        until(PATIENCE / 4, is_there).await;
+        until(self.patience / 4, is_there).await;
     }
 
     async fn head(&self) -> u64 {

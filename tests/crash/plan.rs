@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use gangline::proto::v1;
+use serde::Deserialize;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -27,7 +29,7 @@ pub(crate) enum Plan {
 }
 
 /// How an attempt ends, as its worker says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Ending {
     Completed,
     Failed,

@@ -14,7 +14,7 @@ async fn a_deleted_work_tree_comes_back_by_itself() {
     let seed = tier::seed("tree");
     let place = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
-    let mut load = Load::start(&server.address(), seed);
+    let mut load = Load::start("tree", &server.address(), seed);
     server.start().await;
     for round in 0..3 {
         load.more(ACKS).await;
@@ -28,13 +28,12 @@ async fn a_deleted_work_tree_comes_back_by_itself() {
             server.start().await;
         }
     }
-    let (history, last) = load.settle().await;
+    let account = load.settle().await;
     kills::report(
         "the work tree deleted 3 times under a running server, once while it was stopped",
-        &history,
-        &last,
+        &account,
     );
-    check::assert_kept(&history, &last, seed);
+    check::assert_kept(&account, seed);
 }
 
 fn delete(server: &Server) {

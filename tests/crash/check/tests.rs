@@ -9,7 +9,12 @@ use crate::history::History;
 use crate::history::Leased;
 use crate::history::Reading;
 use crate::history::Resume;
+use crate::history::Saw;
 use crate::history::digest;
+use crate::history::file::Account;
+use crate::history::file::Kept;
+use crate::history::line;
+use crate::history::recorder::Recorder;
 use crate::plan;
 use crate::plan::Ending;
 use crate::plan::Plan;
@@ -163,6 +168,75 @@ fn numbered(mut updates: Vec<v1::Update>) -> Vec<v1::Update> {
 fn a_good_history_passes() {
     let World { history, last } = World::good();
     assert_eq!(check(&history, &last), []);
+}
+
+/// Writes a history as clients would.
+fn write(history: &History, last: &Final, recorder: &Recorder) {
+    recorder.note(&Saw::Asked(history.asked.iter().cloned().collect()));
+    recorder.note(&Saw::Acked(history.acks.clone()));
+    history.resumes.iter().for_each(|resume| recorder.note(&Saw::Resumed(resume.clone())));
+    recorder.note(&Saw::Leased(history.leases.clone()));
+    for finish in &history.finishes {
+        let index = recorder.finishing(Finished { answer: None, ..finish.clone() });
+        let answer = finish.answer.map(|answer| (index, i32::from(answer)));
+        recorder.note(&Saw::Answered(answer.into_iter().collect()));
+    }
+    recorder.note(&Saw::Controlled(history.controls.clone()));
+    for reading in &history.readings {
+        let index = recorder.reader(&reading.reader, reading.queue.clone());
+        recorder.note(&Saw::Read(index, reading.seen.clone()));
+        (0..reading.reconnects).for_each(|_| recorder.note(&Saw::Reconnects(index)));
+    }
+    for (call, reason) in &history.failures {
+        recorder.note(&Saw::Failed(call.clone(), reason.clone()));
+    }
+    recorder.note(&Saw::PowerChanges);
+    last.updates.iter().for_each(|update| recorder.note(&Saw::Update(line::text(update))));
+    last.listed.iter().for_each(|job| recorder.note(&Saw::Listed(line::text(job))));
+    for job in &last.got {
+        recorder.note(&Saw::Got(job.as_ref().map(line::text).map_err(Clone::clone)));
+    }
+    recorder.flush();
+}
+
+/// The checker is told nothing that the file does not say, and the file says everything.
+#[test]
+fn a_history_comes_back_from_its_file_and_an_unfinished_one_does_not_pass() {
+    let World { mut history, mut last } = World::good();
+    let resume = Resume { producer: "p".to_owned(), acknowledged: 3, sent: 9, last_ordinal: 4 };
+    history.resumes.push(resume);
+    history.readings[0].reconnects = 2;
+    history.failures.push(("submit".to_owned(), "DISK_FULL".to_owned()));
+    history.finishes[1].answer = None;
+    last.got.push(Err("unreadable".to_owned()));
+    let kept = Kept::new("good", 0);
+    let recorder = Recorder::new(kept.path());
+    write(&history, &last, &recorder);
+    assert_eq!(recorder.look(|sum| sum.acks), 3);
+    let cut = Account::read(kept.path());
+    assert!(cut.history.unsettled[0].contains("no end"), "{:?}", cut.history.unsettled);
+    recorder.note(&Saw::End);
+    recorder.flush();
+    let account = kept.read();
+    assert_eq!((account.history, account.last), (history, last));
+}
+
+/// Judges the history that `GANGLINE_HISTORY` names, or, if it names none, one that is written here.
+#[test]
+fn a_kept_history_is_judged_again() {
+    let kept = Kept::new("judged", 0);
+    let named = std::env::var_os("GANGLINE_HISTORY");
+    if named.is_none() {
+        let World { history, last } = World::good();
+        let recorder = Recorder::new(kept.path());
+        write(&history, &last, &recorder);
+        recorder.note(&Saw::End);
+        recorder.flush();
+    }
+    let path = named.map_or(kept.path().to_owned(), std::path::PathBuf::from);
+    let account = Account::read(&path);
+    eprintln!("{}: {} acknowledged submits", path.display(), account.history.acks.len());
+    crate::check::assert_kept(&account, 0);
 }
 
 #[test]

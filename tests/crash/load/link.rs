@@ -1,8 +1,8 @@
 //! A client's way to the server: wherever it listens now, and again after it has been away.
 
-use crate::history::Doubtful;
-use crate::history::History;
-use crate::history::Recorder;
+use crate::history::Saw;
+use crate::history::recorder::Doubtful;
+use crate::history::recorder::Recorder;
 use crate::server::Address;
 use gangline::grpc::status::Effect;
 use gangline::grpc::status::Reason;
@@ -52,15 +52,17 @@ impl Link {
     }
 
     /// Records what came over the newest connection, if it counts.
-    pub(crate) fn receive<T>(&self, write: impl FnOnce(&mut History) -> T) -> Result<T, Doubtful> {
-        self.recorder.receive(self.cuts, write)
+    pub(crate) fn receive(&self, seen: &[Saw]) -> Result<(), Doubtful> {
+        self.recorder.receive(self.cuts, seen)
     }
 
     /// Records why a call failed; says what that means.
     pub(crate) fn failed(&self, call: &'static str, status: &Status) -> Failure {
         assert!(status.code() != Code::InvalidArgument, "the client itself is wrong: {status:?}");
         let reason = reason_of(status);
-        self.recorder.intend(|history| history.failures.extend(reason.map(|reason| (call, reason))));
+        if let Some(reason) = reason {
+            self.recorder.note(&Saw::Failed(call.to_owned(), reason.text().to_owned()));
+        }
         match reason.map(Reason::effect) {
             Some(Effect::Nothing) => Failure::Refused,
             Some(Effect::Unknown) | None => Failure::Unknown,

@@ -1,6 +1,7 @@
 //! The operator: retries dead jobs that are planned to be mended, until the service says that it is done.
 
 use crate::history::Controlled;
+use crate::history::Saw;
 use crate::load::link::Link;
 use crate::load::link::pause;
 use gangline::proto::v1;
@@ -34,7 +35,8 @@ impl Operator {
                         sequence: result.sequence,
                     });
                     // WRONG_STATE: an earlier call whose outcome was unknown has done it.
-                    if self.link.receive(|history| history.controls.extend(control)).is_ok() {
+                    let seen = Saw::Controlled(control.into_iter().collect());
+                    if self.link.receive(&[seen]).is_ok() {
                         return;
                     }
                 }

@@ -1,8 +1,8 @@
 //! A reader of the update log that resumes at its own cursor after each broken stream.
 
-use crate::history::Reading;
-use crate::history::Recorder;
+use crate::history::Saw;
 use crate::history::digest;
+use crate::history::recorder::Recorder;
 use crate::load::link::Link;
 use crate::load::link::pause;
 use crate::plan;
@@ -39,11 +39,7 @@ pub(crate) struct Reader {
 impl Reader {
     /// Reads until it is told to stop.
     pub(crate) async fn run(mut self) {
-        let reading = Reading { reader: self.name.clone(), queue: self.queue.clone(), ..Reading::default() };
-        let index = self.recorder.intend(|history| {
-            history.readings.push(reading);
-            history.readings.len() - 1
-        });
+        let index = self.recorder.reader(&self.name, self.queue.clone());
         let mut cursor = v1::Cursor::default();
         while let Some(channel) = self.link.connect().await {
             let mut client = UpdateServiceClient::new(channel);
@@ -51,7 +47,7 @@ impl Reader {
                 self.link.failed("read", &status);
                 pause().await;
             }
-            self.recorder.intend(|history| history.readings[index].reconnects += 1);
+            self.recorder.note(&Saw::Reconnects(index));
         }
     }
 
@@ -86,7 +82,7 @@ impl Reader {
             let updates = response.updates().expect("the batch is one");
             let seen: Vec<(u64, u64)> =
                 updates.iter().map(|update| (update.sequence, digest(update))).collect();
-            let received = self.link.receive(|history| history.readings[index].seen.extend(seen));
+            let received = self.link.receive(&[Saw::Read(index, seen)]);
             received.map_err(|_doubtful| Status::cancelled("the power is being cut"))?;
             if !response.store_id.is_empty() {
                 cursor.store_id = response.store_id;

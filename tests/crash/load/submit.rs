@@ -3,7 +3,8 @@
 
 use crate::history::Ack;
 use crate::history::Controlled;
-use crate::history::Recorder;
+use crate::history::Saw;
+use crate::history::recorder::Recorder;
 use crate::load::link::Failure;
 use crate::load::link::Link;
 use crate::load::link::pause;
@@ -44,7 +45,7 @@ impl Submitter {
             let queue = self.queues[self.chance.next_u32() as usize % self.queues.len()];
             let jobs = payloads.iter().map(|payload| plan::spec(queue, payload)).collect();
             let request = v1::SubmitJobsRequest { jobs, key: format!("{} {batch}", self.name) };
-            self.recorder.intend(|history| history.asked.extend(payloads.iter().cloned()));
+            self.recorder.note(&Saw::Asked(payloads.clone()));
             let name = Some(self.name.clone());
             let ids = self.submit(&mut client, &request, &payloads, name).await;
             if self.chance.next_u32().is_multiple_of(16) {
@@ -77,11 +78,7 @@ impl Submitter {
                         job: Some(job.clone()),
                         first_sequence,
                     });
-                    let received = self.link.receive(|history| {
-                        history.acks.extend(acks);
-                        history.note_ack();
-                    });
-                    if received.is_ok() {
+                    if self.link.receive(&[Saw::Acked(acks.collect())]).is_ok() {
                         return job_ids;
                     }
                 }
@@ -108,6 +105,6 @@ impl Submitter {
             sequence: result.sequence,
         });
         // While the power is being cut it does not count.
-        self.link.receive(|history| history.controls.extend(done)).ok();
+        self.link.receive(&[Saw::Controlled(done.collect())]).ok();
     }
 }

@@ -3,7 +3,8 @@
 
 use crate::history::Finished;
 use crate::history::Leased;
-use crate::history::Recorder;
+use crate::history::Saw;
+use crate::history::recorder::Recorder;
 use crate::load::link::Link;
 use crate::load::link::pause;
 use crate::plan;
@@ -175,10 +176,7 @@ impl Worker {
     fn note(&mut self, finish: v1::Finish) {
         let ending = ending_of(&finish);
         let (job, token) = (finish.job_id.clone(), finish.token);
-        let index = self.recorder.intend(|history| {
-            history.finishes.push(Finished { job, token, ending, answer: None });
-            history.finishes.len() - 1
-        });
+        let index = self.recorder.finishing(Finished { job, token, ending, answer: None });
         self.unanswered.insert(token, Unanswered { finish, index, again_at: None });
     }
 
@@ -192,9 +190,9 @@ impl Worker {
                 let again_at = Some(Instant::now() + RETRY_AFTER);
                 self.unanswered.insert(ack.token, Unanswered { again_at, ..told });
             }
-            Some((index, ack.outcome()))
+            Some((index, ack.outcome))
         });
-        let answers: Vec<(usize, v1::FinishOutcome)> = answers.collect();
+        let answers: Vec<(usize, i32)> = answers.collect();
         let payload = |lease: &v1::Lease| String::from_utf8_lossy(&lease.payload).into_owned();
         let leases: Vec<Leased> = message
             .leases
@@ -207,13 +205,13 @@ impl Worker {
                 payload: payload(lease),
             })
             .collect();
-        let received = self.link.receive(|history| {
-            for (index, outcome) in answers {
-                history.finishes[index].answer = Some(outcome);
-                history.note_ack();
-            }
-            history.leases.extend(leases);
-        });
+        let seen = [Saw::Answered(answers), Saw::Leased(leases)];
+        let news = |saw: &Saw| {
+            !matches!(saw, Saw::Answered(none) if none.is_empty())
+                && !matches!(saw, Saw::Leased(none) if none.is_empty())
+        };
+        let seen: Vec<Saw> = seen.into_iter().filter(news).collect();
+        let received = self.link.receive(&seen);
         received.map_err(|_doubtful| ended())?;
         for lease in message.leases {
             let slow = plan::parse(&payload(&lease)).is_some_and(plan::Plan::is_slow);
