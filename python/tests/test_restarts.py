@@ -152,7 +152,7 @@ def test_a_result_past_retention_is_forgotten(place: Server, connect: Connect) -
     late = client.handle(handle.id)
 
     def is_forgotten() -> bool:
-        client.cancel([client.submit("sleighs", bytes(200_000)) for _ in range(10)])
+        client.cancel(list(client.submit_many([bytes(200_000)] * 20, queue="sleighs")))
         return isinstance(client.handle(handle.id).exception(DEADLINE), ResultForgotten)
 
     eventually(is_forgotten, "retention")

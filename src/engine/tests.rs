@@ -2,9 +2,11 @@ use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::engine::Handle;
 use crate::engine::Keeping;
+use crate::engine::LAG_BYTES_MAX;
 use crate::engine::Parts;
 use crate::engine::command::Command;
 use crate::engine::command::FinishRequest;
+use crate::engine::command::Reply;
 use crate::engine::command::WorkerMessage;
 use crate::engine::core::Options;
 use crate::engine::workers::Attach;
@@ -29,14 +31,18 @@ use std::path::Path;
 use std::time::Duration;
 
 fn start(dir: &Path) -> Engine {
-    let options =
+    start_with(dir, Options::default())
+}
+
+fn start_with(dir: &Path, options: Options) -> Engine {
+    let directory =
         DirectoryOptions { segment_bytes: 1 << 20, reserve_bytes: 0, ..DirectoryOptions::default() };
-    let log = Directory::open(dir, options).unwrap().log;
+    let log = Directory::open(dir, directory).unwrap().log;
     let place =
         Place { dir: dir.join("work"), store: log.archive().store_id(), boot: work::boot_id().unwrap() };
     let parts = Parts {
         tree: WorkTree::new(place, work::Options::default()),
-        options: Options::default(),
+        options,
         keeping: Keeping { checkpoint_bytes: 64 << 10, retention_bytes: 1 << 20, ..Keeping::default() },
         clock: Clock::system(),
     };
@@ -167,4 +173,32 @@ async fn finished_jobs_are_found_in_the_work_tree_through_checkpoints_trims_and_
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len(), 6_000);
+}
+
+/// More log than the work tree may be behind, much of it applied when memory held it no longer.
+#[tokio::test]
+async fn submits_go_on_when_the_work_tree_caught_up_from_the_log() {
+    const FRAME_BYTES: usize = 400_000;
+    let dir = tempfile::tempdir().unwrap();
+    let engine = start_with(&dir.path().join("data"), Options { ring_bytes: 1, ..Options::default() });
+    let handle = engine.handle();
+    let frames = 2 * usize::try_from(LAG_BYTES_MAX).unwrap() / FRAME_BYTES;
+    let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    let submitting = async {
+        for tag in 0..frames as u64 {
+            handle.let_work_tree_follow().await;
+            let batch = Batch { jobs: vec![job(FRAME_BYTES)], origin: Origin::Anonymous };
+            let reply = Reply::Stream(sender.clone(), tag);
+            handle.send(FRAME_BYTES, Command::Submit(batch, reply)).await.unwrap();
+        }
+        for _ in 0..frames {
+            answers.recv().await.unwrap().1.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(40), submitting).await.expect("the tree is not behind for ever");
+    let view = handle.view();
+    let mut applied = view.follow_applied();
+    applied.wait_for(|applied| *applied >= view.seen().position).await.unwrap();
+    assert_eq!(view.lag_bytes(), 0);
+    tokio::task::spawn_blocking(|| engine.stop()).await.unwrap().unwrap();
 }

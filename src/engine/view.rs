@@ -49,8 +49,6 @@ pub struct Published {
     pub events: Vec<Event>,
     /// Bytes of its body in the log.
     pub body_bytes: usize,
-    /// Bytes of log published since the start up to and including this frame; 0 for one read back from the log.
-    pub published_bytes: u64,
     /// Its updates as the service encodes them for readers: made by the first reader, shared by all. One slot with
     /// payloads and results, one without.
     pub encoded: [OnceLock<Encoded>; 2],
@@ -131,6 +129,8 @@ pub struct View {
     inner: RwLock<Inner>,
     seen: watch::Sender<Seen>,
     health: watch::Sender<Health>,
+    /// The newest frame of the log at the start.
+    began: Position,
     /// Bytes of log published since the start, and of those applied to a work tree: their difference is its lag.
     published_bytes: AtomicU64,
     applied_bytes: AtomicU64,
@@ -149,6 +149,7 @@ impl View {
             inner: RwLock::new(Inner { newest: seen.position, ..Inner::default() }),
             seen: watch::Sender::new(seen),
             health: watch::Sender::new(Health::Serving),
+            began: seen.position,
             published_bytes: AtomicU64::new(0),
             applied_bytes: AtomicU64::new(0),
             applied: watch::Sender::new(Position(0)),
@@ -360,7 +361,7 @@ impl View {
     /// The work tree answers for everything up to `position` now: what the overlay kept for it goes.
     pub(in crate::engine) fn applied(&self, frames: &[Arc<Published>]) {
         let Some(newest) = frames.last() else { return };
-        self.let_go.fetch_max(newest.position.0, Ordering::AcqRel);
+        let before = Position(self.let_go.fetch_max(newest.position.0, Ordering::AcqRel));
         let ids = frames.iter().flat_map(|frame| &frame.events).filter_map(Event::job);
         let mut ids = ids.map(|(id, _)| id).peekable();
         while ids.peek().is_some() {
@@ -373,8 +374,24 @@ impl View {
             }
         }
         self.give_back_space();
-        self.applied_bytes.fetch_max(newest.published_bytes, Ordering::Relaxed);
+        self.count_applied(frames, before.max(self.began), newest.position);
         self.applied.send_replace(newest.position);
+    }
+
+    /// Counts the frames above `before`, whether they came from memory or were read back from the log: a tree that is said
+    /// to be further behind than it is would hold up submits, and for ever once there is nothing more to apply. [MEM-1]
+    fn count_applied(&self, frames: &[Arc<Published>], before: Position, newest: Position) {
+        // Loaded in this order: what was published by then is in frames that have been seen.
+        let published = self.published_bytes();
+        let applied = if newest >= self.seen().position {
+            // A tree that was built anew may have passed over frames that the log keeps no longer.
+            published
+        } else {
+            let newer = frames.iter().filter(|frame| frame.position > before);
+            let newer: u64 = newer.map(|frame| frame.body_bytes as u64).sum();
+            self.applied_bytes.load(Ordering::Relaxed) + newer
+        };
+        self.applied_bytes.fetch_max(applied, Ordering::Relaxed);
     }
 
     /// What a burst left behind in the overlay's table goes back. [MEM-1]
@@ -456,3 +473,6 @@ impl std::hash::Hasher for IdHasher {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,6 @@ impl Published {
             time: frame.time,
             events,
             body_bytes: frame.body.len(),
-            published_bytes: 0,
             encoded: [OnceLock::new(), OnceLock::new()],
         }
     }
@@ -62,7 +61,7 @@ impl<L: Log> Core<L> {
     }
 
     pub(in crate::engine::core) fn publish(&mut self, draft: Draft, frame: &Frame) {
-        let published_bytes = self.view.published_bytes() + frame.body.len() as u64;
+        let mut published_bytes = self.view.published_bytes();
         let mut inner = self.view.write();
         for queue in &draft.queues {
             set_queue(&mut inner, *queue, self.state.queue(*queue));
@@ -72,8 +71,9 @@ impl<L: Log> Core<L> {
         }
         set_cursors(&mut inner, &self.state, &draft.events);
         notify(&inner, &draft.events, frame.position);
-        let published = Arc::new(Published { published_bytes, ..Published::of(frame, draft.events) });
+        let published = Arc::new(Published::of(frame, draft.events));
         for frame in self.unpublished.drain(..).chain([published]) {
+            published_bytes += frame.body_bytes as u64;
             // A decoded event takes about as much again as its bytes in the log.
             inner.frames_bytes += 2 * frame.body_bytes + 256;
             inner.frames.push_back(frame);

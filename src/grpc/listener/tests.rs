@@ -92,6 +92,26 @@ async fn a_message_over_the_limit_is_not_read() {
     assert_eq!(client.check(service(1_100)).await.unwrap_err().code(), Code::OutOfRange);
 }
 
+/// What was sent of a refused message must not stay on the account of the connection: nothing else would get through.
+#[tokio::test]
+async fn refused_messages_do_not_use_up_the_connection() {
+    let limits = Limits { request_bytes_max: 1_000, ..Limits::default() };
+    let windows = limits.connection_window_bytes as usize;
+    let (address, _shutdown) = serve(limits).await;
+    let mut client = client(address).await;
+    for bytes in [500_000, 1_000_000, 1_500_000, 5_000].repeat(8 * windows / 3_000_000) {
+        let refused = soon(client.check(service(bytes))).await.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange, "{bytes}: {refused}");
+        let refused = soon(client.watch(service(bytes))).await.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange, "{bytes}: {refused}");
+    }
+    soon(client.check(service(0))).await.unwrap();
+}
+
+async fn soon<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), call).await.expect("the connection takes the call")
+}
+
 #[tokio::test]
 async fn a_message_over_the_limit_is_not_sent() {
     let (address, _shutdown) = serve(Limits { response_bytes_max: 1, ..Limits::default() }).await;
