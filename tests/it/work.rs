@@ -38,6 +38,18 @@ fn a_pool_works_on_the_queues_it_names_in_both_ways() {
     assert!(told(&server, &["get", &other]).contains("ready"), "nobody works on it");
 }
 
+/// What `ps`, `top` and `pgrep` call them.
+#[test]
+fn the_server_the_pool_and_what_stands_between_it_and_its_workers_are_called_gangline() {
+    let server = Server::start(&[]);
+    let named = std::fs::read_to_string(format!("/proc/{}/comm", server.pid())).expect("it runs");
+    assert_eq!(named, "gangline\n");
+    let names = "pid=$PPID; for _ in spawner warden pool; do cat /proc/$pid/comm; \
+                 read -r _ _ _ pid _ < /proc/$pid/stat; done";
+    let _crew = Crew::start(&server, &["-j1", "--each", "--", "sh", "-c", names]);
+    assert_eq!(told(&server, &["submit", "--wait", "who"]), "gangline\n".repeat(3));
+}
+
 /// Pools of the server and of other machines are listed alike, with what they work on.
 #[test]
 fn pools_are_listed_with_their_slots_their_jobs_and_their_last_sign_of_life() {

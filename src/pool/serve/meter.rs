@@ -9,6 +9,10 @@ use crate::job::event::Usage;
 use nix::time::clock_getcpuclockid;
 use nix::time::clock_gettime;
 use nix::unistd::Pid;
+use std::borrow::Cow;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// The clock is read no more often than this.
@@ -18,10 +22,14 @@ const CPU_PERIOD: Duration = Duration::from_millis(1);
 const PROC_PERIOD: Duration = Duration::from_millis(10);
 
 /// Writing this to `clear_refs` begins a new peak of resident memory.
-const NEW_PEAK: &str = "5";
+const NEW_PEAK: &[u8] = b"5";
+
+/// More than the kernel writes into `stat`, and into `status` for a process of up to a thousand groups.
+const FILE_BYTES: usize = 16 << 10;
 
 pub(crate) struct Meter {
     pid: u32,
+    files: Files,
     /// CPU time of the process so far, and of its children that it has waited for.
     own: Duration,
     children: Duration,
@@ -36,6 +44,7 @@ impl Meter {
     pub(crate) fn new(pid: u32) -> Meter {
         Meter {
             pid,
+            files: Files::open(pid),
             own: Duration::ZERO,
             children: Duration::ZERO,
             told: Duration::ZERO,
@@ -87,15 +96,50 @@ impl Meter {
     }
 
     fn read_proc(&mut self) {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.pid));
-        if let Some(rss_kib) = read("status").ok().as_deref().and_then(peak_kib) {
+        let mut room = [0; FILE_BYTES];
+        if let Some(rss_kib) =
+            Files::read(self.files.status.as_ref(), &mut room).as_deref().and_then(peak_kib)
+        {
             self.rss_kib = rss_kib;
-            // Where that is refused, the peak is that of the whole life of the process.
-            std::fs::write(format!("/proc/{}/clear_refs", self.pid), NEW_PEAK).ok();
+            self.files.begin_new_peak();
         }
-        if let Some(ticks) = read("stat").ok().as_deref().and_then(children_ticks) {
+        if let Some(ticks) =
+            Files::read(self.files.stat.as_ref(), &mut room).as_deref().and_then(children_ticks)
+        {
             let per_second = rustix::param::clock_ticks_per_second().max(1);
             self.children = self.children.max(Duration::from_millis(ticks * 1_000 / per_second));
+        }
+    }
+}
+
+/// What /proc says of the process. The files stay open: the worker waits for its next job while they are read, and
+/// opening them takes longer than reading. None of them can be read any more when the process has ended.
+struct Files {
+    status: Option<File>,
+    stat: Option<File>,
+    clear_refs: Option<File>,
+}
+
+impl Files {
+    fn open(pid: u32) -> Files {
+        let path = |file: &str| format!("/proc/{pid}/{file}");
+        Files {
+            status: File::open(path("status")).ok(),
+            stat: File::open(path("stat")).ok(),
+            clear_refs: OpenOptions::new().write(true).open(path("clear_refs")).ok(),
+        }
+    }
+
+    /// What the kernel says now, as far as it fits. A program's name may be anything, even no text.
+    fn read<'room>(file: Option<&File>, room: &'room mut [u8; FILE_BYTES]) -> Option<Cow<'room, str>> {
+        let bytes = file?.read_at(room, 0).ok()?;
+        Some(String::from_utf8_lossy(&room[..bytes]))
+    }
+
+    /// Where that is refused, the peak is that of the whole life of the process.
+    fn begin_new_peak(&self) {
+        if let Some(file) = &self.clear_refs {
+            file.write_at(NEW_PEAK, 0).ok();
         }
     }
 }
