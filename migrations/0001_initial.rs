@@ -8,6 +8,9 @@
 //! checkpoints/P.ckpt "GLCKPT01": the state as of frame P, its length, xxh3-128
 //! ```
 //!
+//! What events and states hold is not written down a second time as long as format 1 is the current one: it is `src/job`. A
+//! change there takes a copy of it here first.
+//!
 //! All numbers are little-endian. Bodies are a codec version byte (1) and bincode 2 values, variable-length integers.
 
 /// Bytes of a segment's header.
@@ -100,6 +103,81 @@ pub(crate) fn frame(segment: &Segment, file: &[u8], offset: usize) -> Option<(Fr
         hash,
     };
     Some((frame, (offset + FRAME_HEADER_BYTES + body_bytes).next_multiple_of(16)))
+}
+
+/// A carry file: magic "GLCARRY1" 8, store id 16, zeros 8; the events one after another; a row of 32 for each: position 8,
+/// index 4, CRC32C of the event 4, offset 8, length 4, zeros 4; and a footer of 48: oldest segment 8, position 8 and sequence 8
+/// where the log begins, offset of the rows 8, how many 8, CRC32C of the rows 4, CRC32C of the footer before it 4.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Carry {
+    /// The store.
+    pub(crate) store: [u8; 16],
+    /// The oldest segment that was not let go.
+    pub(crate) segment: u64,
+    /// The first frame of the log.
+    pub(crate) position: u64,
+    /// Its first sequence.
+    pub(crate) sequence: u64,
+    /// Position, index in its frame, version byte and event.
+    pub(crate) events: Vec<(u64, u32, Vec<u8>)>,
+}
+
+/// What a carry file holds; `None` if it is not one.
+pub(crate) fn carry(file: &[u8]) -> Option<Carry> {
+    let (rest, footer) = file.split_at_checked(file.len().checked_sub(48)?)?;
+    let rows = rest.get(usize::try_from(number(&footer[24..32])).ok()?..)?;
+    let good = rest.starts_with(b"GLCARRY1")
+        && number(&footer[44..48]) as u32 == crc32c::crc32c(&footer[..44])
+        && number(&footer[40..44]) as u32 == crc32c::crc32c(rows)
+        && number(&footer[32..40]) == rows.len() as u64 / 32;
+    let mut events = Vec::new();
+    for row in rows.chunks_exact(32) {
+        let (begin, length) = (number(&row[16..24]) as usize, number(&row[24..28]) as usize);
+        let event = rest.get(begin..begin.checked_add(length)?)?;
+        if number(&row[12..16]) as u32 != crc32c::crc32c(event) {
+            return None;
+        }
+        events.push((number(&row[0..8]), number(&row[8..12]) as u32, event.to_vec()));
+    }
+    good.then(|| Carry {
+        store: rest[8..24].try_into().expect("sixteen bytes"),
+        segment: number(&footer[0..8]),
+        position: number(&footer[8..16]),
+        sequence: number(&footer[16..24]),
+        events,
+    })
+}
+
+/// A checkpoint: magic "GLCKPT01" 8, position 8, store id 16; the content; its length 8; xxh3-128 of all before
+/// (big-endian) 16. The content begins with the version byte and the hash of the frame at its position.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// The frame as of which it is the state.
+    pub(crate) position: u64,
+    /// The store.
+    pub(crate) store: [u8; 16],
+    /// What the frame at its position hashes to.
+    pub(crate) hash: [u8; 16],
+    /// The state: everything behind the hash.
+    pub(crate) state: Vec<u8>,
+}
+
+/// What a checkpoint holds; `None` if it is not one.
+pub(crate) fn checkpoint(file: &[u8]) -> Option<Checkpoint> {
+    let (rest, digest) = file.split_at_checked(file.len().checked_sub(16)?)?;
+    let (rest, length) = rest.split_at_checked(rest.len().checked_sub(8)?)?;
+    let content = rest.get(32..)?;
+    let hashed = xxhash_rust::xxh3::xxh3_128(&file[..file.len() - 16]).to_be_bytes();
+    let good = rest.starts_with(b"GLCKPT01") && number(length) == content.len() as u64 && digest == hashed;
+    if !good || content.first() != Some(&1) {
+        return None;
+    }
+    Some(Checkpoint {
+        position: number(&rest[8..16]),
+        store: rest[16..32].try_into().ok()?,
+        hash: content.get(1..17)?.try_into().ok()?,
+        state: content[17..].to_vec(),
+    })
 }
 
 fn number(bytes: &[u8]) -> u64 {

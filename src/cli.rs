@@ -18,6 +18,7 @@ mod inspect;
 mod lines;
 mod ls;
 mod memory;
+mod migrate;
 mod output;
 mod pool;
 mod queues;
@@ -97,6 +98,8 @@ enum Command {
     Export(export::Arguments),
     /// Copy everything readable of a damaged data directory into a new one
     Salvage(salvage::Arguments),
+    /// Bring a data directory of an older release to the format of this one
+    Migrate(migrate::Arguments),
     /// Look at the configuration that a server would start with
     Config(config::Arguments),
     /// Measure how fast the service is on this machine and disk
@@ -124,6 +127,7 @@ impl Command {
             Command::Verify(arguments) => verify::run(arguments),
             Command::Export(arguments) => export::run(arguments),
             Command::Salvage(arguments) => salvage::run(arguments),
+            Command::Migrate(arguments) => migrate::run(arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
         }

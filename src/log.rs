@@ -245,6 +245,24 @@ pub enum Error {
         /// The newest format this release knows.
         known: u32,
     },
+    /// The directory was written by an older release, in a format that only a migration reads. [FMT-1]
+    #[error(
+        "{place} has format {found}; this release serves format {known}: `gangline migrate {place}` brings it there"
+    )]
+    OlderFormat {
+        /// The data directory or file.
+        place: String,
+        /// Its format number.
+        found: u32,
+        /// The format this release writes.
+        known: u32,
+    },
+    /// A migration of the directory was interrupted after it had switched to its new files.
+    #[error("a migration of {place} was interrupted: `gangline migrate {place}` finishes it")]
+    Migrating {
+        /// The data directory.
+        place: String,
+    },
     /// The place cannot be used as a data directory.
     #[error("{place} cannot be used as a data directory: {reason}")]
     Unusable {

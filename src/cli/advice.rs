@@ -6,6 +6,7 @@ use crate::engine;
 use crate::engine::recover;
 use crate::grpc::listener;
 use crate::log;
+use crate::log::directory::migrate;
 use crate::server;
 use std::io::ErrorKind;
 use tonic::Code;
@@ -24,6 +25,9 @@ pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
         }
         if let Some(error) = cause.downcast_ref::<client::Error>() {
             return of_client(error);
+        }
+        if let Some(error) = cause.downcast_ref::<migrate::Error>() {
+            return of_migration(error);
         }
         cause.downcast_ref::<log::Error>().and_then(of_log)
     })
@@ -84,6 +88,18 @@ fn of_recovery(error: &recover::Error) -> Option<String> {
     }
 }
 
+fn of_migration(error: &migrate::Error) -> Option<String> {
+    match error {
+        migrate::Error::Log(error) => of_log(error),
+        migrate::Error::NoRoom { .. } => Some("free space on the disk, or migrate a copy on a larger one".to_owned()),
+        migrate::Error::NoWay { .. } => None,
+        migrate::Error::Unreadable { .. } => Some(
+            "with the release that wrote the directory: start and stop a server on it, or `gangline salvage` it"
+                .to_owned(),
+        ),
+    }
+}
+
 fn of_log(error: &log::Error) -> Option<String> {
     match error {
         log::Error::InUse { .. } => {
@@ -93,7 +109,11 @@ fn of_log(error: &log::Error) -> Option<String> {
         log::Error::Poisoned => Some("look at the disk and at the kernel's log, then start again".to_owned()),
         log::Error::Io { source, .. } => Some(of_disk(source.kind()).to_owned()),
         // These say themselves what to do.
-        log::Error::NewerFormat { .. } | log::Error::Unusable { .. } | log::Error::Damaged { .. } => None,
+        log::Error::NewerFormat { .. }
+        | log::Error::OlderFormat { .. }
+        | log::Error::Migrating { .. }
+        | log::Error::Unusable { .. }
+        | log::Error::Damaged { .. } => None,
         log::Error::Conflict { .. }
         | log::Error::TooLarge { .. }
         | log::Error::BelowFloor { .. }

@@ -12,6 +12,7 @@ use crate::engine::recover;
 use crate::grpc::listener;
 use crate::job::id::InvalidId;
 use crate::log;
+use crate::log::directory::migrate;
 use crate::pool;
 use crate::server;
 use std::io;
@@ -88,6 +89,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<log::Error>() {
         return Some(of_log(error));
     }
+    if let Some(error) = cause.downcast_ref::<migrate::Error>() {
+        return Some(of_migration(error));
+    }
     if let Some(error) = cause.downcast_ref::<client::Error>() {
         return Some(remote::of_client(error));
     }
@@ -155,10 +159,22 @@ fn of_recovery(error: &recover::Error) -> Exit {
     }
 }
 
+fn of_migration(error: &migrate::Error) -> Exit {
+    match error {
+        migrate::Error::Log(error) => of_log(error),
+        migrate::Error::NoWay { .. } => Exit::UNUSABLE,
+        migrate::Error::NoRoom { .. } => Exit::DISK,
+        migrate::Error::Unreadable { .. } => Exit::DAMAGED,
+    }
+}
+
 fn of_log(error: &log::Error) -> Exit {
     match error {
         log::Error::InUse { .. } => Exit::IN_USE,
-        log::Error::NewerFormat { .. } | log::Error::Unusable { .. } => Exit::UNUSABLE,
+        log::Error::NewerFormat { .. }
+        | log::Error::OlderFormat { .. }
+        | log::Error::Migrating { .. }
+        | log::Error::Unusable { .. } => Exit::UNUSABLE,
         log::Error::Damaged { .. } => Exit::DAMAGED,
         log::Error::Poisoned | log::Error::Full { .. } | log::Error::Io { .. } => Exit::DISK,
         log::Error::BelowFloor { .. } | log::Error::Forgotten { .. } => Exit::NOT_FOUND,

@@ -7,7 +7,8 @@
 //! DATA/log/0000000017.seg         frames; prepared ahead, never rewritten once sealed
 //! DATA/log/00000000000000004711.carry   events of live jobs out of removed segments
 //! DATA/checkpoints/<position>.ckpt
-//! DATA/work/                      the work tree's; this module leaves it alone
+//! DATA/work/                      the work tree's; only a migration removes it
+//! DATA/migrating/                 what a migration has written so far
 //! ```
 
 mod archive;
@@ -17,6 +18,7 @@ mod checkpoint;
 mod format;
 mod layout;
 mod lock;
+pub mod migrate;
 mod prepare;
 pub mod read_only;
 mod reader;
@@ -90,7 +92,7 @@ impl Directory {
     /// Everything the log then holds is on the disk. The caller appends the frame that begins its epoch.
     ///
     /// # Errors
-    /// [`Error::NewerFormat`], [`Error::Unusable`] and [`Error::InUse`] before anything is touched; [`Error::Damaged`];
+    /// [`Error::NewerFormat`], [`Error::OlderFormat`], [`Error::Unusable`] and [`Error::InUse`] before anything is touched; [`Error::Damaged`];
     /// [`Error::Full`] if there is no space for the first segment; input/output errors.
     pub fn open(path: &Path, options: DirectoryOptions) -> Result<Opened, Error> {
         let layout = Layout::new(path);
@@ -109,8 +111,8 @@ impl Directory {
         let lock = Lock::take(&layout)?;
         // Another process may have made it in between.
         let store = match format::check(&layout)? {
-            Some(store) => store,
-            None => format::create(&layout)?,
+            Some(stored) => migrate::settle(&layout, stored)?,
+            None => format::create(&layout)?.store,
         };
         for directory in [layout.log(), layout.checkpoints()] {
             layout::make_directory(&directory)?;

@@ -7,6 +7,7 @@ mod config;
 mod disk;
 mod exit;
 mod figures;
+mod formats;
 mod history;
 mod inspect;
 mod limits;

@@ -84,6 +84,8 @@ fn unreadable(error: &service::Error, source: &log::Error) -> Refusal {
         | log::Error::Full { .. }
         | log::Error::InUse { .. }
         | log::Error::NewerFormat { .. }
+        | log::Error::OlderFormat { .. }
+        | log::Error::Migrating { .. }
         | log::Error::Unusable { .. }
         | log::Error::Io { .. } => Reason::Internal,
     };

@@ -18,15 +18,43 @@ use std::path::Path;
 pub(crate) const FORMAT: u32 = 1;
 
 const TITLE: &str = "gangline data directory";
+const MOVING: &str = "moving";
 
 /// What may be in a directory whose creation was interrupted before it got its format file, or in any mount point.
 const HARMLESS: [&str; 3] = ["lock", "format.new", "lost+found"];
 
-/// Looks whether `layout` is a data directory, without touching a byte. `None`: it can become one.
+/// What the format file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) format: u32,
+    pub(crate) store: StoreId,
+    pub(crate) files: Files,
+}
+
+/// Where the files of the format are that the format file names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// Where they belong.
+    InPlace,
+    /// Some are still below `migrating`: a migration has switched to them and not yet given all of them their names.
+    Moving,
+}
+
+/// Looks whether `layout` is a data directory of this release's format, without touching a byte. `None`: it can become
+/// one.
+///
+/// # Errors
+/// [`Error::Unusable`], [`Error::NewerFormat`] or [`Error::OlderFormat`].
+pub(crate) fn check(layout: &Layout) -> Result<Option<Stored>, Error> {
+    examine(layout, FORMAT)?.map(|stored| current(layout, stored)).transpose()
+}
+
+/// Looks whether `layout` is a data directory of any format up to `newest`, without touching a byte. `None`: it can
+/// become one.
 ///
 /// # Errors
 /// [`Error::Unusable`] or [`Error::NewerFormat`].
-pub(crate) fn check(layout: &Layout) -> Result<Option<StoreId>, Error> {
+pub(crate) fn examine(layout: &Layout, newest: u32) -> Result<Option<Stored>, Error> {
     let root = layout.root();
     let metadata = match std::fs::metadata(root) {
         Ok(metadata) => metadata,
@@ -48,8 +76,8 @@ pub(crate) fn check(layout: &Layout) -> Result<Option<StoreId>, Error> {
         let mode = metadata.mode() & 0o7777;
         return refuse(format!("others may write to it (mode {mode:o}): chmod 700 it"));
     }
-    if let Some(store) = stored(layout)? {
-        return Ok(Some(store));
+    if let Some(stored) = stored(layout, newest)? {
+        return Ok(Some(stored));
     }
     for entry in std::fs::read_dir(root).map_err(io("listing", root))? {
         let name = entry.map_err(io("listing", root))?.file_name();
@@ -63,14 +91,31 @@ pub(crate) fn check(layout: &Layout) -> Result<Option<StoreId>, Error> {
     Ok(None)
 }
 
-/// Which history the format file names; `None` if there is no such file.
+/// Which history the format file names, of a directory whose files are in place; `None` if there is no such file.
 ///
 /// # Errors
-/// [`Error::Unusable`] or [`Error::NewerFormat`].
-pub(crate) fn stored(layout: &Layout) -> Result<Option<StoreId>, Error> {
+/// [`Error::Unusable`], [`Error::NewerFormat`], [`Error::OlderFormat`] or [`Error::Migrating`].
+pub(crate) fn named(layout: &Layout) -> Result<Option<StoreId>, Error> {
+    let Some(stored) = stored(layout, FORMAT)? else { return Ok(None) };
+    match current(layout, stored)?.files {
+        Files::InPlace => Ok(Some(stored.store)),
+        Files::Moving => Err(Error::Migrating { place: layout.root().display().to_string() }),
+    }
+}
+
+/// Refuses a format that only a migration reads.
+fn current(layout: &Layout, stored: Stored) -> Result<Stored, Error> {
+    if stored.format == FORMAT {
+        return Ok(stored);
+    }
+    let place = layout.root().display().to_string();
+    Err(Error::OlderFormat { place, found: stored.format, known: FORMAT })
+}
+
+fn stored(layout: &Layout, newest: u32) -> Result<Option<Stored>, Error> {
     let root = layout.root();
     match std::fs::read_to_string(layout.format()) {
-        Ok(text) => parse(root, &text).map(Some),
+        Ok(text) => parse(root, &text, newest).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == ErrorKind::InvalidData => Err(Error::Unusable {
             place: root.display().to_string(),
@@ -81,14 +126,25 @@ pub(crate) fn stored(layout: &Layout) -> Result<Option<StoreId>, Error> {
 }
 
 /// Makes the directory one with a new history.
-pub(crate) fn create(layout: &Layout) -> Result<StoreId, Error> {
-    let id = StoreId(random()?);
+pub(crate) fn create(layout: &Layout) -> Result<Stored, Error> {
+    let stored = Stored { format: FORMAT, store: StoreId(random()?), files: Files::InPlace };
+    write(layout, stored)?;
+    Ok(stored)
+}
+
+/// Replaces the format file: what it said before, or this, whenever the machine stops.
+pub(crate) fn write(layout: &Layout, stored: Stored) -> Result<(), Error> {
+    let Stored { format, store, files } = stored;
+    let moving = match files {
+        Files::InPlace => String::new(),
+        Files::Moving => format!("{MOVING}\n"),
+    };
     let path = layout.format();
     let mut unfinished = Unfinished::create(&path)?;
-    write!(unfinished.file, "{TITLE}\nformat {FORMAT}\nstore {id}\n").map_err(io("writing", &path))?;
+    write!(unfinished.file, "{TITLE}\nformat {format}\nstore {store}\n{moving}")
+        .map_err(io("writing", &path))?;
     unfinished.publish()?;
-    layout::sync_directory(layout.root())?;
-    Ok(id)
+    layout::sync_directory(layout.root())
 }
 
 /// Sixteen random bytes: for store ids and salts.
@@ -99,17 +155,24 @@ pub(crate) fn random() -> Result<[u8; 16], Error> {
     Ok(bytes)
 }
 
-fn parse(root: &Path, text: &str) -> Result<StoreId, Error> {
+fn parse(root: &Path, text: &str, newest: u32) -> Result<Stored, Error> {
     let place = root.display().to_string();
     let mut lines = text.lines();
     let title = lines.next();
     let format = lines.next().and_then(|line| line.strip_prefix("format ")?.parse::<u32>().ok());
     let store = lines.next().and_then(|line| line.strip_prefix("store ")?.parse::<uuid::Uuid>().ok());
-    match (title, format, store) {
-        (Some(TITLE), Some(found), _) if found > FORMAT => {
-            Err(Error::NewerFormat { place, found, known: FORMAT })
+    let files = match lines.next() {
+        None => Some(Files::InPlace),
+        Some(MOVING) => Some(Files::Moving),
+        Some(_) => None,
+    };
+    match (title, format, store, files) {
+        (Some(TITLE), Some(found), _, _) if found > newest => {
+            Err(Error::NewerFormat { place, found, known: newest })
         }
-        (Some(TITLE), Some(FORMAT), Some(store)) => Ok(StoreId(store.into_bytes())),
+        (Some(TITLE), Some(format), Some(store), Some(files)) => {
+            Ok(Stored { format, store: StoreId(store.into_bytes()), files })
+        }
         _ => Err(Error::Unusable {
             place,
             reason: "its format file is not what this program writes: restore it from a backup, or name another place"

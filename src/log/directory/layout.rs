@@ -65,6 +65,11 @@ impl Layout {
     pub(crate) fn work(&self) -> PathBuf {
         self.root.join("work")
     }
+
+    /// Where a migration writes its new files.
+    pub(crate) fn migrating(&self) -> PathBuf {
+        self.root.join("migrating")
+    }
 }
 
 /// The numbers of the files `NUMBER.extension` in `directory`, ascending.
@@ -170,6 +175,20 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Removes a directory and everything in it; one that is not there is fine.
+pub(crate) fn remove_directory(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io("removing", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// How many bytes the file system of `path` has left for this user; `None` where it does not count them.
+pub(crate) fn bytes_free(path: &Path) -> Result<Option<u64>, Error> {
+    let found = rustix::fs::statvfs(path).map_err(|errno| io("measuring", path)(errno.into()))?;
+    Ok((found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize)))
+}
+
 /// Says what was tried and on what, for `map_err`.
 pub(crate) fn io(action: &'static str, place: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let place = place.display().to_string();
@@ -190,6 +209,8 @@ pub(crate) fn is_full(error: &Error) -> bool {
         | Error::Forgotten { .. }
         | Error::InUse { .. }
         | Error::NewerFormat { .. }
+        | Error::OlderFormat { .. }
+        | Error::Migrating { .. }
         | Error::Unusable { .. }
         | Error::Damaged { .. } => false,
     }

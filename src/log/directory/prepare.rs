@@ -177,9 +177,7 @@ impl Space {
 
     /// Refuses before the last free bytes are taken from others only to be handed back.
     fn expect_room(&self, bytes: u64) -> Result<(), Error> {
-        let root = self.layout.root();
-        let found = rustix::fs::statvfs(root).map_err(|errno| io("measuring", root)(errno.into()))?;
-        let full = found.f_blocks > 0 && found.f_bavail.saturating_mul(found.f_frsize) < bytes;
+        let full = layout::bytes_free(self.layout.root())?.is_some_and(|free| free < bytes);
         if full { Err(Error::Full { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }) } else { Ok(()) }
     }
 

@@ -57,7 +57,8 @@ impl ReadOnly {
     /// The files below `root`, which need not be whole.
     ///
     /// # Errors
-    /// [`Error::Unusable`] if there is no data directory; [`Error::NewerFormat`].
+    /// [`Error::Unusable`] if there is no data directory; [`Error::NewerFormat`], [`Error::OlderFormat`],
+    /// [`Error::Migrating`].
     pub fn open(root: &Path) -> Result<(ReadOnly, Format), Error> {
         let layout = Layout::new(root);
         let refuse = |reason: &str| Error::Unusable {
@@ -72,7 +73,7 @@ impl ReadOnly {
             }
             Err(error) => return Err(io("opening", root)(error)),
         }
-        let format = match format::stored(&layout) {
+        let format = match format::named(&layout) {
             Ok(Some(store)) => Format::Store(store),
             Ok(None) if !layout.log().is_dir() => return Err(refuse("it holds no log")),
             Ok(None) => Format::Damaged("it is missing".to_owned()),
@@ -281,6 +282,9 @@ impl Segment {
         if faults.is_empty() && header.format > format::FORMAT {
             let place = path.display().to_string();
             return Err(Error::NewerFormat { place, found: header.format, known: format::FORMAT });
+        }
+        if faults.is_empty() && header.format < format::FORMAT {
+            faults.push(format!("the segment has format {} instead of {}", header.format, format::FORMAT));
         }
         if faults.is_empty() && header.bytes != bytes {
             faults.push(format!("the segment has {bytes} bytes instead of {}", header.bytes));

@@ -94,6 +94,9 @@ impl Reader {
             let place = path.display().to_string();
             return Err(Error::NewerFormat { place, found: header.format, known: FORMAT });
         }
+        if header.format < FORMAT {
+            return Err(damaged(format!("the segment has format {} instead of {FORMAT}", header.format)));
+        }
         if header.number != number {
             return Err(damaged(format!("this is segment {} under another name", header.number)));
         }

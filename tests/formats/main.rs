@@ -1,7 +1,13 @@
 //! The formats of the data directory: what is written down in `migrations/` is what the program writes. [FMT-1]
 
-#[path = "../migrations/0001_initial.rs"]
+#[path = "../../migrations/0001_initial.rs"]
 mod initial;
+
+mod contents;
+mod fixture;
+mod killed;
+mod refused;
+mod steps;
 
 use bytes::Bytes;
 use gangline::clock::Timestamp;
