@@ -64,6 +64,9 @@ pub struct Options {
     pub first_patience: Duration,
     /// A link on which nothing moves is given up after this time, within which it is asked for a sign of life; 30 s. [LEASE-2]
     pub silence: Duration,
+    /// A stream of submits on which nothing was accepted for so long, with jobs on their way, is opened anew; 2 min. The
+    /// next one after twice as long, so that a slow link or a queue that stays full does not have it start for ever.
+    pub progress: Duration,
 }
 
 impl Default for Options {
@@ -72,6 +75,7 @@ impl Default for Options {
             patience: Duration::from_secs(30),
             first_patience: Duration::from_secs(30),
             silence: Duration::from_secs(30),
+            progress: Duration::from_secs(120),
         }
     }
 }

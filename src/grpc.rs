@@ -59,7 +59,7 @@ pub fn routes<H: Health>(
 ) -> Routes {
     let mut routes = Routes::builder();
     routes.add_service(health.limited(limits));
-    routes.add_service(JobServiceServer::new(Jobs::new(service.clone(), sizes)).limited(limits));
+    routes.add_service(JobServiceServer::new(Jobs::new(service.clone(), sizes, limits)).limited(limits));
     routes.add_service(UpdateServiceServer::new(Updates::new(service.clone())).limited(limits));
     routes.add_service(QueueServiceServer::new(Queues::new(service.clone())).limited(limits));
     routes.add_service(DoSomethingServiceServer::new(Seed::new(service.clone(), sizes)).limited(limits));

@@ -43,6 +43,14 @@ fn of_client(error: &client::Error) -> Option<String> {
         client::Error::Link { source, .. } if source.code() == Code::Unimplemented => {
             Some("see whether server and client are of the same release".to_owned())
         }
+        client::Error::Link { source, .. }
+            if matches!(source.code(), Code::OutOfRange | Code::ResourceExhausted) =>
+        {
+            Some(
+                "a message was over a limit on the way; the server's is transport.request_bytes_max"
+                    .to_owned(),
+            )
+        }
         client::Error::Link { .. } => {
             Some("see whether the server still runs; what the command asked for may have happened".to_owned())
         }
@@ -52,6 +60,7 @@ fn of_client(error: &client::Error) -> Option<String> {
         client::Error::Address { .. }
         | client::Error::Refused { .. }
         | client::Error::Forgotten { .. }
+        | client::Error::TooLarge { .. }
         | client::Error::NoChance(_) => None,
     }
 }

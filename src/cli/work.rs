@@ -84,7 +84,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 
 async fn work(spec: PoolSpec, name: Option<String>, address: &Address) -> anyhow::Result<Exit> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let options = Options { patience: Duration::MAX, first_patience: Duration::ZERO, silence: SILENCE };
+    let options = Options {
+        patience: Duration::MAX,
+        first_patience: Duration::ZERO,
+        silence: SILENCE,
+        ..Options::default()
+    };
     let client = Client::connect(address.as_str(), options)?;
     let identity = identity(name, &spec)?;
     let ready = ready(&spec, &identity.name, client.address());

@@ -72,6 +72,21 @@ pub enum Error {
         /// What it had acknowledged.
         accepted: u64,
     },
+    /// A job of a producer is larger than what the server reads. It was not sent; those before it are accepted.
+    #[error(
+        "job {ordinal} takes a message of {bytes} bytes, and the server at {address} reads at most {bytes_max} \
+         (transport.request_bytes_max): store the data elsewhere and submit where it is, or raise the server's limit"
+    )]
+    TooLarge {
+        /// The server's address.
+        address: String,
+        /// The producer's number of the job.
+        ordinal: u64,
+        /// The message that holds nothing but this job.
+        bytes: usize,
+        /// The largest message that the server reads.
+        bytes_max: usize,
+    },
     /// The operating system has no random bytes to give.
     #[error("the operating system has no random bytes to give")]
     NoChance(#[source] std::io::Error),
@@ -106,6 +121,7 @@ impl Error {
             | Error::Link { .. }
             | Error::Answer { .. }
             | Error::Forgotten { .. }
+            | Error::TooLarge { .. }
             | Error::NoChance(_) => None,
         }
     }
@@ -115,7 +131,10 @@ impl Error {
     pub fn effect(&self) -> Effect {
         match self {
             Error::Refused { reason, .. } => reason.effect(),
-            Error::Address { .. } | Error::Unreachable { .. } | Error::NoChance(_) => Effect::Nothing,
+            Error::Address { .. }
+            | Error::Unreachable { .. }
+            | Error::TooLarge { .. }
+            | Error::NoChance(_) => Effect::Nothing,
             Error::Link { source, .. } if source.code() == Code::Unimplemented => Effect::Nothing,
             Error::Link { .. } | Error::Answer { .. } | Error::Forgotten { .. } => Effect::Unknown,
         }
@@ -128,9 +147,11 @@ impl Error {
             Error::Refused { reason, .. } => reason_passes(*reason),
             Error::Unreachable { .. } => true,
             Error::Link { source, .. } => code_passes(source.code()),
-            Error::Address { .. } | Error::Answer { .. } | Error::Forgotten { .. } | Error::NoChance(_) => {
-                false
-            }
+            Error::Address { .. }
+            | Error::Answer { .. }
+            | Error::Forgotten { .. }
+            | Error::TooLarge { .. }
+            | Error::NoChance(_) => false,
         }
     }
 }

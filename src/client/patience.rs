@@ -62,6 +62,7 @@ impl Patience {
             | Error::Link { .. }
             | Error::Answer { .. }
             | Error::Forgotten { .. }
+            | Error::TooLarge { .. }
             | Error::NoChance(_) => Duration::ZERO,
         };
         let pause = self.spread(self.next).max(asked).min(self.left);

@@ -16,9 +16,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::Streaming;
+use tonic::transport::Channel;
 
 /// Jobs that may be on their way, sent or not, without an answer. [MEM-1]
 const WINDOW_JOBS: usize = 4_000;
@@ -27,6 +29,9 @@ const WINDOW_BYTES: usize = 16 << 20;
 /// One message holds at most so many jobs and, if it is more than one, so many bytes.
 const BATCH_JOBS: usize = 1_000;
 const BATCH_BYTES: usize = 1 << 20;
+/// What a message holds besides its jobs, and besides each of them, at most.
+const MESSAGE_BYTES: usize = 32;
+const JOB_BYTES: usize = 8;
 /// Messages between here and the transport.
 const MESSAGES_MAX: usize = 4;
 
@@ -54,6 +59,8 @@ pub struct Submitter {
     sent: usize,
     link: Link,
     patience: Patience,
+    /// How long to wait for something to be accepted before the stream is opened anew.
+    progress: Duration,
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<Open, Status>> + Send>>;
@@ -67,6 +74,22 @@ struct Open {
     outbound: mpsc::Sender<v1::StreamSubmitRequest>,
     inbound: Streaming<v1::StreamSubmitResponse>,
     last_ordinal: u64,
+    /// The largest message that the server reads.
+    request_bytes_max: usize,
+    /// Is over when the jobs on their way have waited too long; it counts while there are some.
+    stalled: Pin<Box<Sleep>>,
+}
+
+impl Open {
+    /// Whether the server reads a message that holds `job`.
+    fn takes(&self, job: &v1::JobSpec) -> bool {
+        message_bytes(job) <= self.request_bytes_max
+    }
+}
+
+/// At most the bytes of a message with this one job.
+fn message_bytes(job: &v1::JobSpec) -> usize {
+    MESSAGE_BYTES + JOB_BYTES + job.encoded_len()
 }
 
 impl fmt::Debug for Submitter {
@@ -94,6 +117,7 @@ impl Client {
             sent: 0,
             link: Link::Opening(open(self, producer_id, Duration::ZERO)),
             patience: self.patience(),
+            progress: self.options.progress,
         };
         while let Link::Opening(opening) = &mut submitter.link {
             match opening.await {
@@ -159,20 +183,40 @@ impl Submitter {
         let opened = match &mut self.link {
             Link::Opening(opening) => opening.await.map_err(|status| self.client.failed(status))?,
             Link::Open(open) => {
-                let unsent = self.sent < self.unanswered.len() && !open.outbound.is_closed();
-                tokio::select! {
+                let next = self.unanswered.get(self.sent);
+                if let Some(job) = next.filter(|job| self.sent == 0 && !open.takes(job)) {
+                    return Err(Error::TooLarge {
+                        address: self.client.address().to_owned(),
+                        ordinal: self.accepted + 1,
+                        bytes: message_bytes(job),
+                        bytes_max: open.request_bytes_max,
+                    });
+                }
+                let unsent = next.is_some_and(|job| open.takes(job)) && !open.outbound.is_closed();
+                let stalled = tokio::select! {
                     biased;
                     answer = open.inbound.message() => {
                         let answer = answer.and_then(|answer| answer.ok_or_else(ended));
                         let ranges = answer.map_err(|status| self.client.failed(status))?.accepted;
                         return ranges.iter().map(|range| accepted_of(&self.client, range)).collect();
                     }
+                    () = open.stalled.as_mut(), if self.sent > 0 => true,
                     // If it is closed the stream is over, and its status comes as the next answer.
-                    permit = open.outbound.reserve(), if unsent => if let Ok(permit) = permit {
-                        let batch = batch(&self.unanswered, self.sent, self.accepted);
-                        self.sent += batch.jobs.len();
-                        permit.send(v1::StreamSubmitRequest { request: Some(Request::Batch(batch)) });
+                    permit = open.outbound.reserve(), if unsent => {
+                        if let Ok(permit) = permit {
+                            if self.sent == 0 {
+                                open.stalled = Box::pin(tokio::time::sleep(self.progress));
+                            }
+                            let most = open.request_bytes_max;
+                            let batch = batch(&self.unanswered, self.sent, self.accepted, most);
+                            self.sent += batch.jobs.len();
+                            permit.send(v1::StreamSubmitRequest { request: Some(Request::Batch(batch)) });
+                        }
+                        false
                     }
+                };
+                if stalled {
+                    self.stalled();
                 }
                 return Ok(Vec::new());
             }
@@ -202,6 +246,10 @@ impl Submitter {
         }
         if !accepted.is_empty() {
             self.patience.restore(self.client.options.patience);
+            self.progress = self.client.options.progress;
+            if let Link::Open(open) = &mut self.link {
+                open.stalled = Box::pin(tokio::time::sleep(self.progress));
+            }
         }
         Ok(accepted)
     }
@@ -210,6 +258,17 @@ impl Submitter {
         self.client.note_reached();
         self.sent = 0;
         self.link = Link::Open(Box::new(open));
+    }
+
+    /// Opens the stream anew because nothing moves on it. That costs no patience: a server that answers is there, and its
+    /// queue may stay full for long.
+    fn stalled(&mut self) {
+        tracing::warn!(
+            after = ?self.progress,
+            "nothing was accepted for long; opening the submit stream anew (a queue may be full)"
+        );
+        self.progress = self.progress.saturating_mul(2);
+        self.link = Link::Opening(open(&self.client, &self.producer_id, Duration::ZERO));
     }
 
     /// Opens the stream anew after `error`, unless that makes no sense. The pause is part of opening, so that dropping
@@ -240,26 +299,43 @@ fn ended() -> Status {
 fn open(client: &Client, producer_id: &str, pause: Duration) -> Opening {
     let channel = client.channel.clone();
     let start = v1::SubmitStart { producer_id: producer_id.to_owned() };
+    let progress = client.options.progress;
     Box::pin(async move {
         tokio::time::sleep(pause).await;
-        let (outbound, requests) = mpsc::channel(MESSAGES_MAX);
-        let start = v1::StreamSubmitRequest { request: Some(Request::Start(start)) };
-        outbound.send(start).await.map_err(|_closed| ended())?;
-        let answer = jobs_of(channel).stream_submit(ReceiverStream::new(requests)).await?;
-        let mut inbound = answer.into_inner();
-        let first = inbound.message().await?.ok_or_else(ended)?;
-        let resumed = first.resumed.ok_or_else(|| Status::data_loss("the first answer does not resume"))?;
-        Ok(Open { outbound, inbound, last_ordinal: resumed.last_ordinal })
+        let opened = tokio::time::timeout(progress, begin(channel, start, progress)).await;
+        opened.unwrap_or_else(|_late| Err(Status::deadline_exceeded("the server has not begun to answer")))
     })
 }
 
-/// The next jobs that have not been sent on this stream.
-fn batch(unanswered: &VecDeque<v1::JobSpec>, sent: usize, accepted: u64) -> v1::SubmitJobBatch {
-    let mut bytes = 0;
+async fn begin(channel: Channel, start: v1::SubmitStart, progress: Duration) -> Result<Open, Status> {
+    let (outbound, requests) = mpsc::channel(MESSAGES_MAX);
+    let start = v1::StreamSubmitRequest { request: Some(Request::Start(start)) };
+    outbound.send(start).await.map_err(|_closed| ended())?;
+    let answer = jobs_of(channel).stream_submit(ReceiverStream::new(requests)).await?;
+    let mut inbound = answer.into_inner();
+    let first = inbound.message().await?.ok_or_else(ended)?;
+    let resumed = first.resumed.ok_or_else(|| Status::data_loss("the first answer does not resume"))?;
+    let request_bytes_max = match usize::try_from(resumed.request_bytes_max) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(most) => most,
+    };
+    let last_ordinal = resumed.last_ordinal;
+    let stalled = Box::pin(tokio::time::sleep(progress));
+    Ok(Open { outbound, inbound, last_ordinal, request_bytes_max, stalled })
+}
+
+/// The next jobs that have not been sent on this stream, the first of which the server takes.
+fn batch(
+    unanswered: &VecDeque<v1::JobSpec>,
+    sent: usize,
+    accepted: u64,
+    request_bytes_max: usize,
+) -> v1::SubmitJobBatch {
+    let mut bytes = MESSAGE_BYTES;
     let fits = |job: &&v1::JobSpec| {
-        let first = bytes == 0;
-        bytes += job.encoded_len();
-        first || bytes <= BATCH_BYTES
+        let first = bytes == MESSAGE_BYTES;
+        bytes += JOB_BYTES + job.encoded_len();
+        first || bytes <= BATCH_BYTES.min(request_bytes_max)
     };
     let jobs = unanswered.iter().skip(sent).take(BATCH_JOBS).take_while(fits).cloned().collect();
     v1::SubmitJobBatch { first_ordinal: accepted + sent as u64 + 1, jobs }
@@ -269,8 +345,12 @@ fn batch(unanswered: &VecDeque<v1::JobSpec>, sent: usize, accepted: u64) -> v1::
 mod tests {
     use crate::client::submitter::BATCH_JOBS;
     use crate::client::submitter::batch;
+    use crate::client::submitter::message_bytes;
+    use crate::proto::v1;
     use crate::proto::v1::JobSpec;
+    use crate::proto::v1::stream_submit_request::Request;
     use bytes::Bytes;
+    use prost::Message;
     use std::collections::VecDeque;
 
     fn jobs(count: usize, bytes: usize) -> VecDeque<JobSpec> {
@@ -280,11 +360,33 @@ mod tests {
 
     #[test]
     fn a_batch_goes_on_after_what_was_sent_and_keeps_to_its_bounds() {
-        let first = batch(&jobs(1_500, 10), 0, 40);
+        let batch = |jobs: VecDeque<JobSpec>, sent, accepted| batch(&jobs, sent, accepted, usize::MAX);
+        let first = batch(jobs(1_500, 10), 0, 40);
         assert_eq!((first.first_ordinal, first.jobs.len()), (41, BATCH_JOBS));
-        let rest = batch(&jobs(1_500, 10), 1_000, 40);
+        let rest = batch(jobs(1_500, 10), 1_000, 40);
         assert_eq!((rest.first_ordinal, rest.jobs.len()), (1_041, 500));
-        assert_eq!(batch(&jobs(5, 400_000), 0, 0).jobs.len(), 2);
-        assert_eq!(batch(&jobs(5, 3_000_000), 2, 0).jobs.len(), 1, "one job goes, however large");
+        assert_eq!(batch(jobs(5, 400_000), 0, 0).jobs.len(), 2);
+        assert_eq!(batch(jobs(5, 3_000_000), 2, 0).jobs.len(), 1, "one job goes, however large");
+    }
+
+    /// Messages are as large as they may be, and not a byte larger.
+    #[test]
+    fn a_message_is_never_larger_than_what_the_server_reads() {
+        for bytes in [0, 1, 100, 127, 128, 16_383, 16_384, 70_000] {
+            let jobs = jobs(900, bytes);
+            for most in [message_bytes(&jobs[0]), 70_100, 100_000, 409_600] {
+                if most < message_bytes(&jobs[0]) {
+                    continue;
+                }
+                let batch = batch(&jobs, 0, u64::MAX - 1_000, most);
+                let (count, job) = (batch.jobs.len(), jobs[0].encoded_len());
+                let message = v1::StreamSubmitRequest { request: Some(Request::Batch(batch)) }.encoded_len();
+                assert!(message <= most, "{count} jobs of {bytes}: {message} of {most}");
+                assert!(
+                    count == 900 || (count + 1) * (job + 8) + 32 > most,
+                    "{count} jobs of {bytes} in {most}"
+                );
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::grpc::convert::page;
 use crate::grpc::convert::submit;
 use crate::grpc::convert::time;
 use crate::grpc::convert::update::Parts;
+use crate::grpc::limits::Limits;
 use crate::grpc::status::Refusal;
 use crate::job::id::JobId;
 use crate::proto::v1;
@@ -33,13 +34,15 @@ const LISTED: Parts = Parts { payload: false, result: false };
 pub struct Jobs {
     service: Service,
     sizes: Sizes,
+    /// The largest message that is read.
+    request_bytes_max: usize,
 }
 
 impl Jobs {
-    /// The face of `service`, with these limits on what requests hold.
+    /// The face of `service`, with these limits on what requests hold and on their messages.
     #[must_use]
-    pub fn new(service: Service, sizes: Sizes) -> Jobs {
-        Jobs { service, sizes }
+    pub fn new(service: Service, sizes: Sizes, limits: &Limits) -> Jobs {
+        Jobs { service, sizes, request_bytes_max: limits.request_bytes_max }
     }
 
     fn ids(&self, texts: &[String], checks: &mut Checks) -> Vec<JobId> {
@@ -64,7 +67,7 @@ impl JobService for Jobs {
         &self,
         request: Request<Streaming<v1::StreamSubmitRequest>>,
     ) -> Result<Response<Self::StreamSubmitStream>, Status> {
-        Ok(Response::new(producer::answer(self.service.clone(), self.sizes, request.into_inner())))
+        Ok(Response::new(producer::answer(self.clone(), request.into_inner())))
     }
 
     async fn get_job(

@@ -1,9 +1,13 @@
 //! Long runs of jobs and long readers, through restarts of the server.
 
+mod sieve;
+
+use crate::harness::PATIENCE;
 use crate::harness::Server;
 use crate::harness::gangline;
 use crate::harness::stderr;
 use crate::harness::stdout;
+use crate::producers::sieve::Sieve;
 use crate::verbs::ask;
 use crate::verbs::shape;
 use crate::verbs::submit;
@@ -14,6 +18,7 @@ use gangline::proto::v1;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::process::Stdio;
+use std::time::Duration;
 
 fn job(number: u64) -> v1::JobSpec {
     v1::JobSpec { payload: number.to_string().into(), ..v1::JobSpec::default() }
@@ -63,6 +68,86 @@ async fn a_producer_outlives_its_server_and_nothing_is_doubled() {
     assert!(killed);
     let expected: Vec<String> = (1..=JOBS).map(|number| number.to_string()).collect();
     assert_eq!(payloads(&client).await, expected);
+}
+
+/// A client that gives up at the first broken link, and soon takes a stream on which nothing moves for dead.
+fn hasty() -> Options {
+    let (patience, first_patience) = (Duration::ZERO, Duration::ZERO);
+    Options { patience, first_patience, progress: Duration::from_millis(200), ..Options::default() }
+}
+
+/// The connection is alive, only what is sent on the stream does not arrive.
+#[tokio::test]
+async fn a_stream_on_which_nothing_moves_is_opened_anew() {
+    let server = Server::start(&[]);
+    let sieve = Sieve::to(server.address()).await;
+    let client = Client::connect(&sieve.address(), hasty()).expect("an address");
+    let mut submitter = client.submitter("producer").await.expect("it begins");
+    for round in 1..=3 {
+        for number in 1..=10 {
+            submitter.push(job(10 * (round - 1) + number));
+        }
+        while submitter.unanswered() > 0 {
+            let accepted = tokio::time::timeout(PATIENCE, submitter.accepted()).await;
+            accepted.expect("it does not wait for ever").expect("and is no failure");
+        }
+        sieve.lose();
+    }
+    assert!(sieve.lost_frames() >= 2, "the second and the third ten were lost at first");
+    let expected: Vec<String> = (1..=30).map(|number| number.to_string()).collect();
+    assert_eq!(payloads(&client).await, expected);
+}
+
+/// That nothing is accepted is no failure while the server says that it is there.
+#[tokio::test]
+async fn a_queue_that_stays_full_is_waited_for() {
+    let server = Server::start(&[]);
+    told(&server, &["queues", "set", "default", "--max-pending", "5"]);
+    let client = Client::connect(&server.address().to_string(), hasty()).expect("an address");
+    let mut submitter = client.submitter("producer").await.expect("it begins");
+    for number in 1..=20 {
+        submitter.push(job(number));
+    }
+    let waited = tokio::time::timeout(Duration::from_secs(2), async {
+        while submitter.unanswered() > 0 {
+            submitter.accepted().await.expect("it goes on");
+        }
+    });
+    assert!(waited.await.is_err(), "the queue is full");
+    assert_eq!(submitter.last_ordinal(), 5);
+    told(&server, &["queues", "set", "default", "--max-pending", "100"]);
+    while submitter.unanswered() > 0 {
+        let accepted = tokio::time::timeout(PATIENCE, submitter.accepted()).await;
+        accepted.expect("there is room").expect("it goes on");
+    }
+    let expected: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
+    assert_eq!(payloads(&client).await, expected);
+}
+
+/// Messages are as small as this server needs them, and a line that it cannot read is named.
+#[test]
+fn lines_go_to_a_server_that_reads_small_messages_only() {
+    let small =
+        ["--transport-request-bytes-max=400KiB", "--payload-bytes-max=256KiB", "--result-bytes-max=256KiB"];
+    let server = Server::start(&small);
+    let line = |bytes: usize| "x".repeat(bytes) + "\n";
+    let input = server.place().write("input", &line(200_000).repeat(20));
+    let arguments = ["submit", "--lines", "--file", &input.display().to_string()];
+    assert_eq!(told(&server, &arguments).lines().count(), 20);
+    let more = line(200_000).repeat(7) + &line(500_000) + &line(10);
+    std::fs::write(&input, more).expect("it is ours");
+    let refused = ask(&server, &arguments);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert_eq!(stdout(&refused).lines().count(), 7, "what stands before it is submitted");
+    let why = stderr(&refused);
+    for part in ["job 8 takes", "500053", "409600", "transport.request_bytes_max"] {
+        assert!(why.contains(part), "{part} is not in {why}");
+    }
+    assert_eq!(told(&server, &["ls", "--ids"]).lines().count(), 27);
+    std::fs::write(&input, line(500_000)).expect("it is ours");
+    let refused = ask(&server, &["submit", "--file", arguments[3]]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("transport.request_bytes_max"), "{}", stderr(&refused));
 }
 
 #[tokio::test]

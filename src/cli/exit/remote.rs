@@ -3,11 +3,16 @@
 use crate::cli::exit::Exit;
 use crate::client::Error;
 use crate::grpc::status::Reason;
+use tonic::Code;
 
 /// The exit code that a client's error stands for.
 pub(super) fn of_client(error: &Error) -> Exit {
     match error {
-        Error::Address { .. } => Exit::USAGE,
+        Error::Address { .. } | Error::TooLarge { .. } => Exit::USAGE,
+        // A message over a limit on the way: the same one again would be refused again.
+        Error::Link { source, .. } if matches!(source.code(), Code::OutOfRange | Code::ResourceExhausted) => {
+            Exit::USAGE
+        }
         Error::Unreachable { .. } | Error::Link { .. } => Exit::UNAVAILABLE,
         Error::Refused { reason, .. } => of_reason(*reason),
         Error::Answer { .. } => Exit::BUG,

@@ -2,6 +2,7 @@
 
 use crate::grpc::convert::Sizes;
 use crate::grpc::convert::submit;
+use crate::grpc::jobs::Jobs;
 use crate::grpc::status::Reason;
 use crate::grpc::status::Refusal;
 use crate::job::decide::submit::Batch;
@@ -9,7 +10,6 @@ use crate::job::dedupe::Range;
 use crate::proto::v1;
 use crate::proto::v1::stream_submit_request::Request;
 use crate::service::Error;
-use crate::service::Service;
 use crate::service::producers::Ended;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,14 +30,13 @@ type Response = Result<v1::StreamSubmitResponse, Status>;
 
 /// The answers to a producer's stream. They begin at once, so that the headers go out before its first message came.
 pub(in crate::grpc::jobs) fn answer(
-    service: Service,
-    sizes: Sizes,
+    jobs: Jobs,
     messages: Streaming<v1::StreamSubmitRequest>,
 ) -> ReceiverStream<Response> {
     let (responses, receiver) = mpsc::channel(RESPONSES_MAX);
-    let shutdown = service.shutdown().clone();
+    let shutdown = jobs.service.shutdown().clone();
     shutdown.spawn(async move {
-        if let Err(status) = serve(&service, sizes, messages, &responses).await {
+        if let Err(status) = serve(&jobs, messages, &responses).await {
             // A producer that went away does not hear it, nor one that has long stopped reading.
             drop(tokio::time::timeout(LAST_WORD, responses.send(Err(status))).await);
         }
@@ -46,11 +45,11 @@ pub(in crate::grpc::jobs) fn answer(
 }
 
 async fn serve(
-    service: &Service,
-    sizes: Sizes,
+    jobs: &Jobs,
     mut messages: Streaming<v1::StreamSubmitRequest>,
     responses: &mpsc::Sender<Response>,
 ) -> Result<(), Status> {
+    let Jobs { service, sizes, request_bytes_max } = jobs;
     let first = tokio::select! {
         first = messages.message() => first?,
         () = service.shutdown().token().cancelled() => return Err(Error::ShuttingDown.into()),
@@ -62,12 +61,15 @@ async fn serve(
     };
     let producer = submit::from_submit_start(&start)?;
     let producing = service.begin_producing(&producer).await?;
-    let resumed = v1::SubmitResumed { last_ordinal: producing.last_ordinal() };
+    let resumed = v1::SubmitResumed {
+        last_ordinal: producing.last_ordinal(),
+        request_bytes_max: *request_bytes_max as u64,
+    };
     let response = v1::StreamSubmitResponse { resumed: Some(resumed), accepted: Vec::new() };
     if responses.send(Ok(response)).await.is_err() {
         return Ok(());
     }
-    let batches = batches(messages, &producer, sizes);
+    let batches = batches(messages, &producer, *sizes);
     match producing.run(batches, responses, |ranges| Ok(response_of(&ranges))).await {
         Ok(()) | Err(Ended::Left) => Ok(()),
         Err(Ended::Input(status)) => Err(status),
