@@ -11,10 +11,12 @@ mod changes;
 mod config;
 mod cursors;
 mod delete;
+mod diff;
 mod export;
 mod get;
 mod info;
 mod inspect;
+mod known;
 mod lines;
 mod ls;
 mod memory;
@@ -23,6 +25,7 @@ mod output;
 mod pool;
 mod queues;
 mod remote;
+mod replay;
 mod retry;
 mod run;
 mod salvage;
@@ -96,6 +99,10 @@ enum Command {
     Verify(verify::Arguments),
     /// Print every job of a data directory, without a server, as one JSON object a line
     Export(export::Arguments),
+    /// Print the state of a data directory as it was at some place of its log
+    Replay(replay::Arguments),
+    /// Compare two data directories, or one at two places of its log
+    Diff(diff::Arguments),
     /// Copy everything readable of a damaged data directory into a new one
     Salvage(salvage::Arguments),
     /// Bring a data directory of an older release to the format of this one
@@ -126,6 +133,8 @@ impl Command {
             Command::Inspect(arguments) => inspect::run(arguments),
             Command::Verify(arguments) => verify::run(arguments),
             Command::Export(arguments) => export::run(arguments),
+            Command::Replay(arguments) => replay::run(arguments),
+            Command::Diff(arguments) => diff::run(arguments),
             Command::Salvage(arguments) => salvage::run(arguments),
             Command::Migrate(arguments) => migrate::run(arguments),
             Command::Config(arguments) => config::run(arguments),

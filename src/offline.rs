@@ -10,6 +10,7 @@
 //! Fold                               the state as of a sequence or a time: the newest checkpoint before it, then the log
 //! salvage::salvage                   everything readable, as a new directory
 //! Names                              the names of queues by number
+//! Diff                               what differs between two states, and where two histories fork
 //! Life, Stats, Verified              one job's updates; what is in the directory, and how fast it came; whether all is well
 //! ```
 //!
@@ -19,11 +20,13 @@
 //! *in flight*: never acknowledged, cut by the next start, or about to be finished by a live server; it is in [`Tail`],
 //! and a walk that has ended may be asked for more later.
 
+pub mod diff;
 pub mod events;
 pub mod export;
 pub mod fault;
 pub mod fold;
 pub mod life;
+pub mod live;
 pub mod names;
 pub mod rates;
 pub mod salvage;
@@ -35,6 +38,7 @@ pub mod work_tree;
 #[cfg(test)]
 mod tests;
 
+pub use crate::offline::diff::Diff;
 pub use crate::offline::fault::Fault;
 pub use crate::offline::fault::Faults;
 pub use crate::offline::fault::Kind;
@@ -43,6 +47,7 @@ pub use crate::offline::fold::AsOf;
 pub use crate::offline::fold::Fold;
 pub use crate::offline::fold::Until;
 pub use crate::offline::life::Life;
+pub use crate::offline::live::LiveJob;
 pub use crate::offline::names::Names;
 pub use crate::offline::stats::Stats;
 pub use crate::offline::verify::Verified;

@@ -3,6 +3,8 @@
 mod remote;
 
 use crate::cli;
+use crate::cli::diff::TooManyPlaces;
+use crate::cli::known;
 use crate::cli::lines;
 use crate::cli::run;
 use crate::client;
@@ -42,13 +44,15 @@ impl Exit {
     pub const IN_USE: Exit = Exit(8);
     /// Reading, writing or syncing failed, or the disk is full.
     pub const DISK: Exit = Exit(9);
+    /// What was compared is not the same.
+    pub const DIFFERENT: Exit = Exit(10);
     /// A bug in Gangline.
     pub const BUG: Exit = Exit(70);
     /// Stopped at once by a signal.
     pub const INTERRUPTED: Exit = Exit(130);
 
     /// Every code with what it says, for the documentation's test.
-    pub const ALL: [(Exit, &'static str); 12] = [
+    pub const ALL: [(Exit, &'static str); 13] = [
         (Exit::OK, "ok"),
         (Exit::JOB_FAILED, "job failed"),
         (Exit::USAGE, "usage"),
@@ -59,6 +63,7 @@ impl Exit {
         (Exit::DAMAGED, "damaged"),
         (Exit::IN_USE, "data directory in use"),
         (Exit::DISK, "disk"),
+        (Exit::DIFFERENT, "different"),
         (Exit::BUG, "bug"),
         (Exit::INTERRUPTED, "interrupted"),
     ];
@@ -98,8 +103,15 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<lines::Error>() {
         return Some(of_lines(error));
     }
-    if cause.is::<config::Error>() || cause.is::<InvalidId>() || cause.is::<cli::pool::Error>() {
+    if cause.is::<config::Error>()
+        || cause.is::<InvalidId>()
+        || cause.is::<cli::pool::Error>()
+        || cause.is::<TooManyPlaces>()
+    {
         return Some(Exit::USAGE);
+    }
+    if cause.is::<known::Unknown>() {
+        return Some(Exit::NOT_FOUND);
     }
     if cause.is::<run::Conflict>() {
         return Some(Exit::CONFLICT);

@@ -2,7 +2,7 @@
 
 use crate::cli::exit::Exit;
 use crate::cli::inspect::Damage;
-use crate::cli::output;
+use crate::cli::output::Objects;
 use crate::cli::output::Reader;
 use crate::cli::show::job::JobJson;
 use crate::cli::show::names;
@@ -19,9 +19,6 @@ use crate::service::shown::Failed;
 use crate::service::shown::Shown;
 use clap::ValueEnum;
 use std::path::PathBuf;
-
-/// Output is handed on when it is about so long.
-const PRINT_BYTES: usize = 256 * 1024;
 
 /// What is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,37 +54,29 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let states = arguments.state.into_iter().map(names::State::into).collect();
     let filter = Filter { queues: arguments.queue, states };
     let whole = Show::from(!arguments.without_payload);
-    let mut printing = Printing { text: Vec::new(), failed: Ok(Reader::There) };
+    let mut printing = Printing { objects: Objects::default(), printed: Ok(Reader::There) };
     let ended = export::jobs(&directory, &filter, &mut |job| printing.job(job, whole))?;
-    let failed = std::mem::replace(&mut printing.failed, Ok(Reader::There));
-    if failed? == Reader::There {
-        output::bytes(&printing.text)?;
+    let Printing { mut objects, printed } = printing;
+    if printed? == Reader::There {
+        objects.print()?;
     }
-    let mut damage = Damage::default();
+    let mut damage = Damage::of(&directory);
     damage.tell_all(&ended.faults);
     Ok(damage.end(&ended.tail))
 }
 
-/// What waits to be printed, and whether printing has come to its end.
+/// Printing, and whether it has come to its end.
 struct Printing {
-    text: Vec<u8>,
-    failed: anyhow::Result<Reader>,
+    objects: Objects,
+    printed: anyhow::Result<Reader>,
 }
 
 impl Printing {
     fn job(&mut self, job: Exported, whole: Show) -> Go {
         let with = whole == Show::Yes;
         let job = to_job(shown(job), Parts { payload: with, result: with });
-        if let Err(error) = serde_json::to_writer(&mut self.text, &JobJson::of(&job, whole)) {
-            self.failed = Err(error.into());
-            return Go::Stop;
-        }
-        self.text.push(b'\n');
-        if self.text.len() >= PRINT_BYTES {
-            self.failed = output::bytes(&self.text).map_err(anyhow::Error::from);
-            self.text.clear();
-        }
-        if let Ok(Reader::There) = self.failed { Go::On } else { Go::Stop }
+        self.printed = self.objects.add(&JobJson::of(&job, whole));
+        if let Ok(Reader::There) = self.printed { Go::On } else { Go::Stop }
     }
 }
 

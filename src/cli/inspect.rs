@@ -10,10 +10,13 @@ mod stats;
 
 use crate::cli::exit::Exit;
 use crate::cli::output;
+use crate::cli::show::text;
+use crate::offline::DataDirectory;
 use crate::offline::Fault;
 use crate::offline::Faults;
 use crate::offline::Tail;
 use clap::Subcommand;
+use std::path::PathBuf;
 
 /// What `inspect` is told.
 #[derive(Debug, clap::Args)]
@@ -45,12 +48,18 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 }
 
 /// What was wrong while data was printed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::cli) struct Damage {
+    directory: PathBuf,
     faults: u64,
 }
 
 impl Damage {
+    /// Nothing so far.
+    pub(in crate::cli) fn of(directory: &DataDirectory) -> Damage {
+        Damage { directory: directory.path().to_owned(), faults: 0 }
+    }
+
     /// Tells of a fault.
     pub(in crate::cli) fn tell(&mut self, fault: &Fault) {
         self.faults += 1;
@@ -81,7 +90,8 @@ impl Damage {
             return Exit::OK;
         }
         let faults = if self.faults == 1 { "1 fault".to_owned() } else { format!("{} faults", self.faults) };
-        output::note(format_args!("{faults}; `gangline verify` looks at everything"));
+        let directory = text::shell(&self.directory);
+        output::note(format_args!("{faults}; `gangline verify {directory}` looks at everything"));
         Exit::DAMAGED
     }
 }

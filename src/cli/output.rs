@@ -51,6 +51,37 @@ pub(crate) fn json(objects: impl IntoIterator<Item = impl Serialize>) -> anyhow:
     Ok(bytes(&text)?)
 }
 
+/// Objects as JSON, each on a line, of which there may be many: they are printed in pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    text: Vec<u8>,
+}
+
+impl Objects {
+    /// A piece is about so long.
+    const PIECE_BYTES: usize = 256 * 1024;
+
+    /// One more.
+    ///
+    /// # Errors
+    /// As [`line`].
+    pub(crate) fn add(&mut self, object: &impl Serialize) -> anyhow::Result<Reader> {
+        serde_json::to_writer(&mut self.text, object)?;
+        self.text.push(b'\n');
+        if self.text.len() < Objects::PIECE_BYTES { Ok(Reader::There) } else { self.print() }
+    }
+
+    /// Prints what is not printed yet.
+    ///
+    /// # Errors
+    /// As [`line`].
+    pub(crate) fn print(&mut self) -> anyhow::Result<Reader> {
+        let reader = bytes(&self.text)?;
+        self.text.clear();
+        Ok(reader)
+    }
+}
+
 /// Prints data as it is and hands it on at once.
 ///
 /// # Errors

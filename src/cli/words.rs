@@ -3,6 +3,8 @@
 use crate::clock::Timestamp;
 use crate::config::kind::parse_bytes;
 use crate::engine::workers::LOCAL_PREFIX;
+use crate::job::id::Sequence;
+use crate::offline::Until;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -58,6 +60,17 @@ pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
         .parse()
         .map_err(|_| "write it like 2027-01-31T08:00:00Z or 2027-01-31T08:00:00+01:00".to_owned())?;
     u64::try_from(parsed.as_millisecond()).map(Timestamp).map_err(|_| "is before 1970".to_owned())
+}
+
+/// Up to where the log counts: an update by its sequence, or a time.
+pub(crate) fn until(text: &str) -> Result<Until, String> {
+    if let Ok(sequence) = text.parse() {
+        return Ok(Until::Sequence(Sequence(sequence)));
+    }
+    time(text).map(Until::Time).map_err(|_| {
+        "write the sequence of an update, or a time like 2027-01-31T08:00:00Z or 2027-01-31T08:00:00+01:00"
+            .to_owned()
+    })
 }
 
 /// A place in the update log.

@@ -82,13 +82,8 @@ impl JobView {
     /// The view of a live job after a restart: its newest event is the newest the state points to.
     #[must_use]
     pub fn restored(state: &State, job: &Job) -> JobView {
-        let last = match job.stage() {
-            Stage::Waiting { .. } => job.submitted,
-            Stage::Running { token, .. } => Sequence(token.0),
-            Stage::Dead { sequence } => sequence,
-        };
         let at = job.rare().failures.last().copied().unwrap_or(job.submitted_at());
-        JobView::of(state, job, last, at, Timestamp(0))
+        JobView::of(state, job, job.newest(), at, Timestamp(0))
     }
 
     /// The view of a job that was finished long before it was deleted.
@@ -131,27 +126,12 @@ impl JobView {
 
     /// What the terminal event of a job that left the live jobs makes of its view.
     pub fn finish(&mut self, event: &Event, last: Sequence, at: Pointer, time: Timestamp) {
-        match event {
-            Event::Succeeded { .. } => self.state = JobState::Succeeded,
-            Event::Cancelled { .. } => self.state = JobState::Cancelled,
-            Event::Expired { .. } => self.state = JobState::Expired,
-            Event::Deleted { .. } => self.deleted = true,
-            Event::Submitted(_)
-            | Event::Started { .. }
-            | Event::Progress { .. }
-            | Event::Retrying { .. }
-            | Event::Released { .. }
-            | Event::Dead { .. }
-            | Event::Retried { .. }
-            | Event::QueueMade { .. }
-            | Event::QueueSet { .. }
-            | Event::CursorSet { .. }
-            | Event::CursorDropped { .. }
-            | Event::KeyTaken { .. }
-            | Event::KeysForgotten { .. }
-            | Event::ProducerAdvanced { .. }
-            | Event::ProducersForgotten { .. }
-            | Event::Opened { .. } => unreachable!("no other event takes a job out of the live jobs"),
+        match event.finishes() {
+            Some(state) => self.state = state,
+            None => {
+                debug_assert!(matches!(event, Event::Deleted { .. }), "no other event takes a job out");
+                self.deleted = true;
+            }
         }
         (self.last, self.last_at, self.changed) = (last, at, time);
         self.worker = None;

@@ -15,6 +15,7 @@ use crate::job::spec::Extra;
 use crate::job::spec::Payload;
 use crate::job::spec::Policy;
 use crate::job::spec::QueueSettings;
+use crate::job::state::JobState;
 use serde::Deserialize;
 use serde::Serialize;
 use std::sync::Arc;
@@ -306,6 +307,33 @@ impl Event {
             | Event::Retried { id, queue, .. }
             | Event::Deleted { id, queue } => Some((*id, *queue)),
             Event::QueueMade { .. }
+            | Event::QueueSet { .. }
+            | Event::CursorSet { .. }
+            | Event::CursorDropped { .. }
+            | Event::KeyTaken { .. }
+            | Event::KeysForgotten { .. }
+            | Event::ProducerAdvanced { .. }
+            | Event::ProducersForgotten { .. }
+            | Event::Opened { .. } => None,
+        }
+    }
+
+    /// The state in which a job finishes with this event; `None` if it goes on, is kept dead, or is forgotten.
+    #[must_use]
+    pub const fn finishes(&self) -> Option<JobState> {
+        match self {
+            Event::Succeeded { .. } => Some(JobState::Succeeded),
+            Event::Cancelled { .. } => Some(JobState::Cancelled),
+            Event::Expired { .. } => Some(JobState::Expired),
+            Event::Submitted(_)
+            | Event::Started { .. }
+            | Event::Progress { .. }
+            | Event::Retrying { .. }
+            | Event::Released { .. }
+            | Event::Dead { .. }
+            | Event::Retried { .. }
+            | Event::Deleted { .. }
+            | Event::QueueMade { .. }
             | Event::QueueSet { .. }
             | Event::CursorSet { .. }
             | Event::CursorDropped { .. }

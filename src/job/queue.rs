@@ -33,6 +33,22 @@ pub struct Counts {
     pub started_total: u64,
 }
 
+impl std::iter::Sum for Counts {
+    fn sum<I: Iterator<Item = Counts>>(queues: I) -> Counts {
+        queues.fold(Counts::default(), |all, one| Counts {
+            waiting: all.waiting + one.waiting,
+            running: all.running + one.running,
+            dead: all.dead + one.dead,
+            submitted_total: all.submitted_total + one.submitted_total,
+            succeeded_total: all.succeeded_total + one.succeeded_total,
+            dead_total: all.dead_total + one.dead_total,
+            cancelled_total: all.cancelled_total + one.cancelled_total,
+            expired_total: all.expired_total + one.expired_total,
+            started_total: all.started_total + one.started_total,
+        })
+    }
+}
+
 /// One queue.
 #[derive(Clone, Debug)]
 pub struct Queue {

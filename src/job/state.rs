@@ -210,6 +210,16 @@ impl Job {
         }
     }
 
+    /// Sequence of the newest of its updates that its stage tells of: a job that waits may have started and failed since.
+    #[must_use]
+    pub fn newest(&self) -> Sequence {
+        match self.stage() {
+            Stage::Waiting { .. } => self.submitted,
+            Stage::Running { token, .. } => Sequence(token.0),
+            Stage::Dead { sequence } => sequence,
+        }
+    }
+
     /// Where its `submitted` event, with the payload, is in the log.
     #[must_use]
     pub const fn submitted_at(&self) -> Pointer {

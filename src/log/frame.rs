@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 /// The running hash of the log up to and including a frame: xxh3-128 over the hash before it, the header and the body.
 ///
 /// It finds damage and forks; it is not meant to stop someone who can rewrite the files.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Hash(pub [u8; 16]);
 
 impl Hash {
@@ -22,6 +22,12 @@ impl Hash {
 }
 
 impl std::fmt::Debug for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for Hash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }

@@ -274,15 +274,10 @@ impl Exporting<'_> {
         let started = self.started.get(slot.index()).copied().unwrap_or_default();
         job.started = (live.attempt > 0 && started != Timestamp(0)).then_some(started);
         let last = self.last.get(slot.index()).copied().unwrap_or_default();
-        let known = match live.stage() {
-            Stage::Waiting { due } => {
-                job.due = Some(due);
-                live.submitted
-            }
-            Stage::Running { token, .. } => Sequence(token.0),
-            Stage::Dead { sequence } => sequence,
-        };
-        job.last = last.max(known);
+        if let Stage::Waiting { due } = live.stage() {
+            job.due = Some(due);
+        }
+        job.last = last.max(live.newest());
         if let Some((Event::Submitted(submitted), _)) =
             self.events.get(self.directory, live.submitted_at())?
         {
@@ -313,26 +308,6 @@ fn set<T: Copy + Default>(values: &mut Vec<T>, slot: Slot, value: T) {
 
 /// The state in which a job leaves with this event; `None` if it stays, or left before.
 fn end_of(event: &Event, is_live: bool) -> Option<JobState> {
-    match event {
-        Event::Succeeded { .. } => Some(JobState::Succeeded),
-        Event::Cancelled { .. } => Some(JobState::Cancelled),
-        Event::Expired { .. } => Some(JobState::Expired),
-        Event::Deleted { .. } => is_live.then_some(JobState::Dead),
-        Event::Submitted(_)
-        | Event::Started { .. }
-        | Event::Progress { .. }
-        | Event::Retrying { .. }
-        | Event::Released { .. }
-        | Event::Dead { .. }
-        | Event::Retried { .. }
-        | Event::QueueMade { .. }
-        | Event::QueueSet { .. }
-        | Event::CursorSet { .. }
-        | Event::CursorDropped { .. }
-        | Event::KeyTaken { .. }
-        | Event::KeysForgotten { .. }
-        | Event::ProducerAdvanced { .. }
-        | Event::ProducersForgotten { .. }
-        | Event::Opened { .. } => None,
-    }
+    let buried = matches!(event, Event::Deleted { .. }) && is_live;
+    event.finishes().or(buried.then_some(JobState::Dead))
 }

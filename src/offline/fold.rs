@@ -14,6 +14,7 @@ use crate::job::id::Position;
 use crate::job::id::Sequence;
 use crate::job::state::State;
 use crate::log::Error;
+use crate::log::frame::Hash;
 use crate::offline::DataDirectory;
 use crate::offline::Fault;
 use crate::offline::Faults;
@@ -29,7 +30,7 @@ use crate::offline::Tail;
 pub enum Until {
     /// Everything that is there.
     End,
-    /// This update included.
+    /// This update included, and nothing after it: what a later frame holds does not change the state as of here.
     Sequence(Sequence),
     /// Every frame up to this log time, included.
     Time(Timestamp),
@@ -40,6 +41,7 @@ pub enum Until {
 pub struct Fold {
     state: State,
     base: Position,
+    hash: Hash,
     /// Frames before the next one are lost.
     torn: bool,
     unexplained: u64,
@@ -52,6 +54,8 @@ pub struct AsOf {
     pub state: State,
     /// The checkpoint it began with; 0 if it was the empty log.
     pub base: Position,
+    /// The hash of the log up to the state's frame: equal hashes are equal histories.
+    pub hash: Hash,
     /// Whether something that belongs to the state is lost.
     pub partial: bool,
     /// Updates that could not be applied because what led to them is lost.
@@ -86,8 +90,29 @@ impl AsOf {
             }
         }
         let tail = walk.tail().clone();
-        let Fold { state, base, torn, unexplained } = fold;
-        Ok(AsOf { state, base, partial: torn, unexplained, faults, tail })
+        let Fold { state, base, hash, torn, unexplained } = fold;
+        Ok(AsOf { state, base, hash, partial: torn, unexplained, faults, tail })
+    }
+
+    /// The oldest checkpoint that is good: no state up to its update is known if older log was trimmed.
+    ///
+    /// # Errors
+    /// An input/output error.
+    pub fn oldest(directory: &DataDirectory) -> Result<Option<(Position, Sequence)>, Error> {
+        for at in directory.checkpoints()?.into_iter().rev() {
+            if let Ok((_, state)) = load(directory, at)? {
+                return Ok(Some((state.position(), state.sequence())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether nothing is damaged and the state is not known all the same: the log that led to it was trimmed, and no
+    /// checkpoint is as old.
+    #[must_use]
+    pub fn is_too_old(&self, directory: &DataDirectory) -> bool {
+        let checkpoint = self.faults.kept().iter().any(|fault| fault.kind == Kind::Checkpoint);
+        self.partial && self.base == Position(0) && is_trimmed(directory) && !checkpoint
     }
 }
 
@@ -130,8 +155,8 @@ impl Fold {
     ) -> Result<Fold, Error> {
         for at in directory.checkpoints()? {
             match load(directory, at)? {
-                Ok((_, state)) if is_within(&state, until) => {
-                    return Ok(Fold { state, base: at, torn: false, unexplained: 0 });
+                Ok((head, state)) if is_within(&state, until) => {
+                    return Ok(Fold { state, base: at, hash: head.hash, torn: false, unexplained: 0 });
                 }
                 Ok(_) => {}
                 Err(fault) => see(fault),
@@ -225,10 +250,15 @@ impl Fold {
                 see(unreadable(directory, located, &error.to_string()));
                 self.torn = true;
                 self.state.pass_over(Sequence(located.frame.next_sequence().0.saturating_sub(1)));
-                self.state.applied(located.frame.position, located.frame.time);
+                self.applied(located);
                 Ok(Reached::No)
             }
         }
+    }
+
+    fn applied(&mut self, located: &Located) {
+        self.hash = located.hash;
+        self.state.applied(located.frame.position, located.frame.time);
     }
 
     /// The same, of a frame whose events were decoded already.
@@ -260,12 +290,15 @@ impl Fold {
         watch: &mut dyn FnMut(&Told<'_>),
     ) -> Result<Reached, Error> {
         let frame = &located.frame;
+        if let Until::Sequence(last) = until
+            && frame.first_sequence > last
+        {
+            self.torn |= self.state.sequence() < last;
+            return Ok(Reached::Yes);
+        }
         self.catch_up(directory, located)?;
         for (event, index) in events.iter().zip(0..) {
-            if let Until::Sequence(last) = until
-                && self.state.sequence() >= last
-                && event.is_update()
-            {
+            if until == Until::Sequence(self.state.sequence()) {
                 return Ok(Reached::Yes);
             }
             let at = At { pointer: Pointer { position: frame.position, index }, time: frame.time };
@@ -284,7 +317,7 @@ impl Fold {
                 }
             }
         }
-        self.state.applied(frame.position, frame.time);
+        self.applied(located);
         Ok(Reached::No)
     }
 
@@ -352,7 +385,8 @@ fn is_trimmed(directory: &DataDirectory) -> bool {
 fn is_within(state: &State, until: Until) -> bool {
     match until {
         Until::End => true,
-        Until::Sequence(sequence) => state.sequence() <= sequence,
+        // It may hold what came after the update and was none.
+        Until::Sequence(sequence) => state.sequence() < sequence,
         Until::Time(time) => state.time() <= time,
     }
 }

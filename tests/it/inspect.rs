@@ -133,7 +133,7 @@ fn damage_is_told_on_stderr_and_by_the_exit_code_and_the_rest_is_printed() {
              updates lost"
         );
         assert!(said.contains(&wanted), "{what}: {said}");
-        assert!(said.contains("1 fault; `gangline verify`"), "{what}: {said}");
+        assert!(said.contains("1 fault; `gangline verify "), "{what}: {said}");
         assert!(stdout(&output).contains(last), "{what}: {}", stdout(&output));
     }
     assert!(std::fs::read(&segment).expect("it is there") == bytes, "nothing was written");

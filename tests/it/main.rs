@@ -4,6 +4,7 @@
 mod harness;
 
 mod config;
+mod diff;
 mod disk;
 mod exit;
 mod figures;
@@ -14,6 +15,7 @@ mod limits;
 mod operator;
 mod producers;
 mod quiet;
+mod replay;
 mod retention;
 mod run;
 mod run_again;

@@ -108,7 +108,15 @@ fn nothing_needs_to_be_written() {
         let mode = if path.is_dir() { 0o555 } else { 0o444 };
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("it is ours");
     }
-    for arguments in ["verify", "export", "inspect log", "inspect stats", "inspect frames"] {
+    for arguments in [
+        "verify",
+        "export",
+        "inspect log",
+        "inspect stats",
+        "inspect frames",
+        "replay",
+        "diff --at 13 --at 13",
+    ] {
         let script = format!("ulimit -f 0; exec \"$0\" {arguments} \"$1\"");
         let output = Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_gangline")])

@@ -84,7 +84,7 @@ struct Spread {
 /// Runs `inspect frames`.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let directory = DataDirectory::open(&arguments.directory)?;
-    let mut damage = Damage::default();
+    let mut damage = Damage::of(&directory);
     directory.faults().iter().for_each(|fault| damage.tell(fault));
     let from = arguments.from_frame.map_or(Position(0), Position);
     let mut walk = match arguments.from_frame {

@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { directory, id, payload, result, json } = arguments;
     let directory = DataDirectory::open(&directory)?;
     let life = Life::of(&directory, id)?;
-    let mut damage = Damage::default();
+    let mut damage = Damage::of(&directory);
     damage.tell_all(&life.faults);
     let ends = damage.end(&life.tail);
     if life.moments.is_empty() {

@@ -111,7 +111,7 @@ pub(crate) struct Arguments {
 /// Runs `inspect log`.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let directory = DataDirectory::open(&arguments.directory)?;
-    let mut damage = Damage::default();
+    let mut damage = Damage::of(&directory);
     directory.faults().iter().for_each(|fault| damage.tell(fault));
     let mut walk = match start(&arguments) {
         Some(from) => directory.walk_from(from)?,

@@ -3,12 +3,11 @@
 use crate::cli::exit::Exit;
 use crate::cli::inspect::Damage;
 use crate::cli::output;
+use crate::cli::show::counts;
+use crate::cli::show::names;
 use crate::cli::show::table::Table;
 use crate::cli::show::text;
 use crate::clock::Timestamp;
-use crate::grpc::convert::time::to_timestamp;
-use crate::job::queue::Counts;
-use crate::job::state::JobState;
 use crate::offline::DataDirectory;
 use crate::offline::Stats;
 use crate::offline::rates::Span;
@@ -34,7 +33,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let directory = DataDirectory::open(&arguments.directory)?;
     let stats = Stats::of(&directory)?;
-    let mut damage = Damage::default();
+    let mut damage = Damage::of(&directory);
     damage.tell_all(&stats.faults);
     if arguments.json {
         output::json([to_json(&directory, &stats)])?;
@@ -48,17 +47,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 }
 
 fn to_json(directory: &DataDirectory, stats: &Stats) -> Value {
-    let queues = stats.queues.iter().map(|(name, of)| {
-        let mut object = counts_json(of);
-        object["queue"] = json!(name.as_str());
-        object
-    });
     let oldest = stats.oldest.iter().map(|oldest| {
         json!({
             "id": oldest.id.to_string(),
-            "state": state(oldest.state),
+            "state": names::job_state(oldest.state),
             "queue": oldest.queue.as_str(),
-            "submitted_at": shown(oldest.id.time()),
+            "submitted_at": text::at(oldest.id.time()),
             "attempts": oldest.attempts,
         })
     });
@@ -68,11 +62,11 @@ fn to_json(directory: &DataDirectory, stats: &Stats) -> Value {
         "floor_sequence": stats.floor.map(|floor| floor.sequence.0),
         "position": stats.tail.position.0,
         "sequence": stats.tail.sequence.0,
-        "first_time": known(stats.first_time),
-        "last_time": known(stats.last_time),
+        "first_time": text::known(stats.first_time),
+        "last_time": text::known(stats.last_time),
         "live_jobs": stats.live,
-        "counts": counts_json(&total(stats)),
-        "queues": queues.collect::<Vec<Value>>(),
+        "counts": counts::to_json(&counts::total(&stats.queues)),
+        "queues": counts::queues_json(&stats.queues),
         "oldest": oldest.collect::<Vec<Value>>(),
         "events": stats.kinds.iter().map(|(kind, count)| (kind.replace(' ', "-"), json!(count))).collect::<Map<String, Value>>(),
         "segments": segments_json(stats),
@@ -81,20 +75,6 @@ fn to_json(directory: &DataDirectory, stats: &Stats) -> Value {
         "partial": stats.partial,
         "faults": stats.faults.count(),
         "torn_bytes": stats.tail.torn_bytes,
-    })
-}
-
-fn counts_json(counts: &Counts) -> Value {
-    json!({
-        "waiting": counts.waiting,
-        "running": counts.running,
-        "dead": counts.dead,
-        "submitted_total": counts.submitted_total,
-        "started_total": counts.started_total,
-        "succeeded_total": counts.succeeded_total,
-        "dead_total": counts.dead_total,
-        "cancelled_total": counts.cancelled_total,
-        "expired_total": counts.expired_total,
     })
 }
 
@@ -107,7 +87,7 @@ fn segments_json(stats: &Stats) -> Vec<Value> {
             "frames": segment.frames,
             "updates": segment.updates,
             "first_position": segment.first.0,
-            "last_time": known(segment.last_time),
+            "last_time": text::known(segment.last_time),
         })
     };
     stats.segments.iter().map(object).collect()
@@ -116,7 +96,7 @@ fn segments_json(stats: &Stats) -> Vec<Value> {
 fn rates_json(stats: &Stats) -> Vec<Value> {
     let object = |(begin, span): (Timestamp, &Span)| {
         json!({
-            "time": shown(begin),
+            "time": text::at(begin),
             "span_ms": stats.rates.length_ms(),
             "frames": span.frames,
             "bytes": span.bytes,
@@ -149,7 +129,7 @@ fn tell(directory: &DataDirectory, stats: &Stats) -> Vec<String> {
         ),
     ];
     if stats.first_time != Timestamp(0) {
-        lines.push(format!("time       {} to {}", shown(stats.first_time), shown(stats.last_time)));
+        lines.push(format!("time       {} to {}", text::at(stats.first_time), text::at(stats.last_time)));
     }
     let checkpoints: Vec<String> = stats.checkpoints.iter().map(|at| format!("at frame {at}")).collect();
     lines.push(format!(
@@ -157,22 +137,14 @@ fn tell(directory: &DataDirectory, stats: &Stats) -> Vec<String> {
         if checkpoints.is_empty() { "none".to_owned() } else { checkpoints.join(", ") }
     ));
     lines.extend([String::new(), format!("{} live jobs", stats.live)]);
-    let mut table =
-        Table::new(["QUEUE", "WAITING", "RUNNING", "DEAD", "SUBMITTED", "SUCCEEDED", "CANCELLED", "EXPIRED"]);
-    for (name, counts) in &stats.queues {
-        table.row(queue_row(name.as_str(), counts));
-    }
-    if stats.queues.len() > 1 {
-        table.row(queue_row("(all)", &total(stats)));
-    }
-    lines.extend(table.lines());
+    lines.extend(counts::table(&stats.queues).lines());
     for oldest in &stats.oldest {
         lines.push(format!(
             "oldest {:9}  {}  {}  submitted {}  attempts {}",
-            state(oldest.state),
+            names::job_state(oldest.state),
             oldest.id,
             oldest.queue,
-            shown(oldest.id.time()),
+            text::at(oldest.id.time()),
             oldest.attempts
         ));
     }
@@ -184,26 +156,6 @@ fn tell(directory: &DataDirectory, stats: &Stats) -> Vec<String> {
         lines.extend(rates(stats).lines());
     }
     lines
-}
-
-fn queue_row(name: &str, counts: &Counts) -> [String; 8] {
-    let Counts {
-        waiting,
-        running,
-        dead,
-        submitted_total,
-        succeeded_total,
-        cancelled_total,
-        expired_total,
-        ..
-    } = counts;
-    let numbers = [waiting, running, dead, submitted_total, succeeded_total, cancelled_total, expired_total];
-    let mut row = [const { String::new() }; 8];
-    row[0] = name.to_owned();
-    for (cell, number) in row[1..].iter_mut().zip(numbers) {
-        *cell = number.to_string();
-    }
-    row
 }
 
 fn segments(stats: &Stats) -> Table<6> {
@@ -227,43 +179,7 @@ fn rates(stats: &Stats) -> Table<7> {
         let Span { submitted, started, succeeded, failed, frames, bytes, .. } = span;
         let [submitted, started, succeeded, failed, frames, bytes] =
             [submitted, started, succeeded, failed, frames, bytes].map(u64::to_string);
-        table.row([shown(begin), submitted, started, succeeded, failed, frames, bytes]);
+        table.row([text::at(begin), submitted, started, succeeded, failed, frames, bytes]);
     }
     table
-}
-
-fn total(stats: &Stats) -> Counts {
-    let mut total = Counts::default();
-    for (_, counts) in &stats.queues {
-        total.waiting += counts.waiting;
-        total.running += counts.running;
-        total.dead += counts.dead;
-        total.submitted_total += counts.submitted_total;
-        total.succeeded_total += counts.succeeded_total;
-        total.dead_total += counts.dead_total;
-        total.cancelled_total += counts.cancelled_total;
-        total.expired_total += counts.expired_total;
-        total.started_total += counts.started_total;
-    }
-    total
-}
-
-/// A time, if there is one.
-fn known(time: Timestamp) -> Option<String> {
-    (time != Timestamp(0)).then(|| shown(time))
-}
-
-fn shown(time: Timestamp) -> String {
-    text::time(&to_timestamp(time))
-}
-
-fn state(state: JobState) -> &'static str {
-    match state {
-        JobState::Waiting => "waiting",
-        JobState::Running => "running",
-        JobState::Succeeded => "succeeded",
-        JobState::Dead => "dead",
-        JobState::Cancelled => "cancelled",
-        JobState::Expired => "expired",
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::show::text;
 use crate::clock::Timestamp;
+use crate::grpc::convert::names::to_state;
 use crate::job::state::JobState;
 use crate::proto::v1;
 use clap::ValueEnum;
@@ -88,6 +89,11 @@ pub(crate) fn state(state: v1::JobState) -> &'static str {
         v1::JobState::Cancelled => "cancelled",
         v1::JobState::Expired => "expired",
     }
+}
+
+/// A state of the log in one word.
+pub(crate) fn job_state(log_state: JobState) -> &'static str {
+    state(to_state(log_state))
 }
 
 /// A kind of update in one word.

@@ -17,6 +17,11 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells);
     }
 
+    /// Whether it has no row besides the header.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+
     /// Its lines.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let mut widths = [0; N];

@@ -1,10 +1,12 @@
 //! Times, durations, sizes and bytes as text.
 
 use crate::clock::Timestamp;
+use crate::grpc::convert::time::to_timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::Serializer;
+use std::path::Path;
 use std::time::Duration;
 
 /// A time that the API sent; `None` if it is before 1970.
@@ -18,6 +20,16 @@ pub(crate) fn millis(time: &prost_types::Timestamp) -> Option<Timestamp> {
 pub(crate) fn time(time: &prost_types::Timestamp) -> String {
     let known = jiff::Timestamp::new(time.seconds, time.nanos).ok();
     known.map_or_else(|| "?".to_owned(), |time| format!("{time:.3}"))
+}
+
+/// A time of the log, in the same form.
+pub(crate) fn at(log_time: Timestamp) -> String {
+    time(&to_timestamp(log_time))
+}
+
+/// A time of the log, if there is one.
+pub(crate) fn known(log_time: Timestamp) -> Option<String> {
+    (log_time != Timestamp(0)).then(|| at(log_time))
 }
 
 /// How long ago a time was, roughly: one number and one unit.
@@ -73,6 +85,18 @@ fn printable(c: char) -> char {
     }
 }
 
+/// A path as a shell takes it for one word.
+pub(crate) fn shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=@%+,-".contains(c);
+    // Nobody takes a path for an option.
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
+    if text.is_empty() || !text.chars().all(plain) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    text
+}
+
 /// Text of others, line by line, without what could move the cursor of a terminal.
 pub(crate) fn tame(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
@@ -100,6 +124,8 @@ mod tests {
     use crate::cli::show::text::Blob;
     use crate::cli::show::text::preview;
     use crate::cli::show::text::rough;
+    use crate::cli::show::text::shell;
+    use std::path::Path;
     use std::time::Duration;
 
     #[test]
@@ -108,6 +134,16 @@ mod tests {
         assert_eq!(preview(b"\x1b[31mred", 10), "\u{fffd}[31mred");
         assert_eq!(preview("äöü".as_bytes(), 2), "äö…");
         assert_eq!(preview(b"\xff\xfe", 10), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        let quoted = |path: &str| shell(Path::new(path));
+        assert_eq!(quoted("/var/lib/gangline-2"), "/var/lib/gangline-2");
+        assert_eq!(quoted("my data"), "'my data'");
+        assert_eq!(quoted("it's;rm"), r"'it'\''s;rm'");
+        assert_eq!(quoted("-data"), "./-data");
+        assert_eq!(quoted("~"), "'~'");
     }
 
     #[test]

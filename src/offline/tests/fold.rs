@@ -72,6 +72,49 @@ fn the_state_as_of_an_update_or_a_time_leaves_out_what_came_later() {
     assert_eq!((before.state.position(), before.faults.count()), (Position(0), 0));
 }
 
+/// Whatever comes later, a vouch frame or a checkpoint there, and whatever checkpoint is left before it.
+#[test]
+fn the_state_as_of_an_update_is_the_same_for_ever() {
+    let mut rig = Rig::with_jobs(3);
+    let digest = |rig: &Rig, sequence| {
+        let as_of = AsOf::of(&rig.copy().directory(), Until::Sequence(Sequence(sequence))).unwrap();
+        assert_eq!((as_of.state.sequence(), as_of.partial), (Sequence(sequence), false));
+        as_of.state.digest()
+    };
+    let last = AsOf::of(&rig.copy().directory(), Until::End).unwrap().state.sequence().0;
+    let before: Vec<u128> = (1..=last).map(|sequence| digest(&rig, sequence)).collect();
+    rig.open();
+    rig.vouch();
+    rig.checkpoint();
+    rig.submit(2, 300);
+    rig.vouch();
+    rig.log = None;
+    let after: Vec<u128> = (1..=last).map(|sequence| digest(&rig, sequence)).collect();
+    assert_eq!(before, after);
+    let mut all = before;
+    all.dedup();
+    assert_eq!(all.len() as u64, last, "each update makes another state");
+}
+
+#[test]
+fn a_state_from_before_the_oldest_checkpoint_of_a_trimmed_log_is_not_known() {
+    let rig = Rig::trimmed();
+    let copy = rig.copy();
+    let directory = copy.directory();
+    let (position, sequence) = AsOf::oldest(&directory).unwrap().unwrap();
+    assert_eq!(position, *directory.checkpoints().unwrap().last().unwrap());
+    let at = |sequence| AsOf::of(&directory, Until::Sequence(sequence)).unwrap();
+    assert!(at(Sequence(1)).is_too_old(&directory) && at(sequence).is_too_old(&directory));
+    let known = at(sequence.plus(1));
+    assert!(!known.is_too_old(&directory) && !known.partial);
+    assert_eq!((known.base, known.state.sequence()), (position, sequence.plus(1)));
+    for at in directory.checkpoints().unwrap() {
+        flip(&copy.root().join(format!("checkpoints/{:020}.ckpt", at.0)), 40);
+    }
+    let rest = AsOf::of(&copy.directory(), Until::End).unwrap();
+    assert!(rest.partial && !rest.is_too_old(&directory), "that is damage");
+}
+
 #[test]
 fn after_damage_the_state_is_what_the_rest_tells_until_a_checkpoint_knows_more() {
     let (rig, digest) = with_checkpoints();

@@ -1,0 +1,130 @@
+//! `gangline replay`: the state as of a place, of a stopped directory, a damaged one, and one under a server at work.
+
+use crate::harness::Place;
+use crate::harness::Server;
+use crate::harness::run;
+use crate::harness::stderr;
+use crate::harness::stdout;
+use crate::history;
+use crate::verbs::submit;
+use gangline::cli::exit::Exit;
+use serde_json::Value;
+use std::process::Output;
+
+fn replay(place: &Place, more: &[&str]) -> Output {
+    let data = place.data().display().to_string();
+    run(&[&["replay", &data], more].concat())
+}
+
+/// What it printed; it must have found nothing wrong.
+fn told(place: &Place, more: &[&str]) -> String {
+    let output = replay(place, more);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()), "{more:?}");
+    stdout(&output)
+}
+
+fn json(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
+}
+
+fn code(exit: Exit) -> Option<i32> {
+    Some(i32::from(exit.code()))
+}
+
+/// What it printed without the store id, which is random.
+fn without_store(text: &str) -> String {
+    let (store, rest) = text.split_once('\n').expect("lines");
+    assert!(store.starts_with("store       ") && store.len() == 12 + 32, "{store}");
+    rest.to_owned()
+}
+
+#[test]
+fn the_state_is_printed_as_of_the_end_an_update_and_a_time() {
+    let place = history::written();
+    insta::assert_snapshot!("end", without_store(&told(&place, &[])));
+    insta::assert_snapshot!("until_7", without_store(&told(&place, &["--until", "7"])));
+    let by_time = told(&place, &["--until", "2025-08-14T00:00:49.999Z"]);
+    assert!(by_time.contains("as of       frame 5, update 7,"), "{by_time}");
+    let mut objects = json(&told(&place, &["--until", "7", "--json"]));
+    objects.last_mut().expect("a summary")["store_id"] = Value::from("[store_id]");
+    insta::assert_json_snapshot!("until_7_json", objects);
+    let nothing = json(&told(&place, &["--until", "0", "--json"]));
+    assert_eq!((nothing.len(), &nothing[0]["live_jobs"]), (1, &Value::from(0)));
+}
+
+#[test]
+fn jobs_are_chosen_by_queue_and_state_and_bounded_for_people() {
+    let place = history::written();
+    let ids = |more: &[&str]| -> Vec<String> {
+        let mut objects = json(&told(&place, &[&["--json"], more].concat()));
+        objects.pop();
+        objects.iter().map(|job| job["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let id = |number| history::id(number).to_string();
+    assert_eq!(ids(&[]), [id(0), id(1), id(4)]);
+    assert_eq!(ids(&["--queue", "mail"]), [id(0), id(1)]);
+    assert_eq!(ids(&["--state", "dead"]), [id(1)]);
+    assert_eq!(ids(&["--until", "5", "--state", "running"]), [id(0), id(2)]);
+    let bounded = replay(&place, &["-n", "1"]);
+    assert!(!stdout(&bounded).contains(&id(1)), "{}", stdout(&bounded));
+    assert_eq!(stderr(&bounded), "gangline: 2 more jobs; --all or --limit shows more\n");
+    assert_eq!(told(&place, &["-n", "3"]), told(&place, &["--all"]));
+}
+
+#[test]
+fn a_place_that_the_log_does_not_reach_is_not_found() {
+    let place = history::written();
+    let ahead = replay(&place, &["--until", "14"]);
+    assert_eq!((ahead.status.code(), stdout(&ahead)), (code(Exit::NOT_FOUND), String::new()));
+    assert!(stderr(&ahead).contains("ends with update 13, before update 14"), "{}", stderr(&ahead));
+    assert_eq!(replay(&place, &["--until", "13"]).status.code(), Some(0));
+    assert_eq!(replay(&place, &["--until", "soon"]).status.code(), code(Exit::USAGE));
+    let nowhere = Place::new();
+    assert_eq!(replay(&nowhere, &[]).status.code(), code(Exit::UNUSABLE));
+}
+
+#[test]
+fn of_a_damaged_log_the_rest_is_told_and_the_command_that_tells_more_can_be_pasted() {
+    let place = history::written();
+    let moved = place.data().with_file_name("it's mine");
+    std::fs::rename(place.data(), &moved).expect("it is ours");
+    let segment = moved.join("log/0000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("it is there");
+    let at = bytes.windows(7).position(|window| window == b"cat.jpg").expect("a payload");
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).expect("it is ours");
+    let output = run(&["replay", &moved.display().to_string(), "--json"]);
+    assert_eq!(output.status.code(), code(Exit::DAMAGED), "{}", stderr(&output));
+    let summary = json(&stdout(&output)).pop().expect("a summary");
+    assert_eq!((&summary["partial"], &summary["faults"]), (&Value::from(true), &Value::from(1)));
+    let said = stderr(&output);
+    let quoted = moved.display().to_string().replace('\'', r"'\''");
+    assert!(said.contains(&format!("`gangline verify '{quoted}'`")), "{said}");
+    assert!(said.contains("something that led to this state is lost"), "{said}");
+}
+
+/// While a server writes, on a copy, and after a stop: the same place has the same hash on every machine.
+#[test]
+fn the_hash_of_a_place_is_the_same_under_a_server_on_a_copy_and_after_it() {
+    let mut server = Server::start(&[]);
+    for text in ["one", "two", "three"] {
+        submit(&server, &[text]);
+    }
+    let place = server.place().clone();
+    let at = |data: &std::path::Path| {
+        let output = run(&["replay", &data.display().to_string(), "--until", "3", "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let summary = json(&stdout(&output)).pop().expect("a summary");
+        assert_eq!(summary["live_jobs"], 3);
+        summary["state_hash"].as_str().expect("a hash").to_owned()
+    };
+    let live = at(&place.data());
+    submit(&server, &["four"]);
+    assert_eq!(at(&place.data()), live);
+    let copy = place.data().with_file_name("copy");
+    let copied = std::process::Command::new("cp").arg("-a").arg(place.data()).arg(&copy).status();
+    assert!(copied.expect("it starts").success());
+    assert_eq!(at(&copy), live);
+    assert!(server.terminate().success());
+    assert_eq!(at(&place.data()), live);
+}
