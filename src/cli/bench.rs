@@ -6,15 +6,18 @@ mod backlog;
 mod disk;
 mod drive;
 mod figures;
+mod fill;
 mod latency;
 mod lifecycle;
 mod limit;
 mod pending;
 mod process;
+mod queues;
 mod readers;
 mod setup;
 mod submit;
 mod tail;
+mod watchers;
 mod worker;
 
 use crate::cli::bench::figures::Figures;
@@ -88,24 +91,36 @@ enum What {
     Latency,
     /// A million updates from the start of the log
     Tail,
+    /// The same, then a reader who wants the last one only; not with --server
+    Filtered,
     /// One live reader, then fifty
     Readers,
     /// The whole life of jobs beside 1,000 and beside 100,000 others that wait, and beside `--pending-jobs`; not with --server
     Backlog,
+    /// The whole life of jobs in one queue, then in ten thousand
+    Queues,
+    /// The whole life of jobs, without watchers and beside ten thousand who each watch another job; not with --server
+    Watchers,
+    /// The longest sync of a log whose next segments are filled with zeros meanwhile, and of a plain file
+    Fill,
     /// Jobs that wait: the server's memory, and its restart after a kill -9; not with --server
     Pending,
 }
 
 impl What {
-    const ALL: [What; 9] = [
+    const ALL: [What; 13] = [
         What::Limit,
         What::Submit,
         What::Lifecycle,
         What::Paced,
         What::Latency,
         What::Tail,
+        What::Filtered,
         What::Readers,
         What::Backlog,
+        What::Queues,
+        What::Watchers,
+        What::Fill,
         What::Pending,
     ];
 }
@@ -114,6 +129,10 @@ impl What {
 const FEW_SLOTS: u32 = 16;
 /// Live readers of the two runs of that bench.
 const READERS: [usize; 2] = [1, 50];
+/// Queues of the two runs of that bench.
+const QUEUES: [usize; 2] = [1, 10_000];
+/// Watchers of the second run of that bench.
+const WATCHERS: usize = 10_000;
 /// Jobs that wait in the first runs of the backlog bench.
 const BACKLOGS: [u64; 2] = [1_000, 100_000];
 
@@ -149,7 +168,8 @@ pub(in crate::cli) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 /// Whether this one was asked for: by name, or because nothing was named and it can be measured.
 fn is_wanted(what: What, arguments: &Arguments) -> bool {
     // The memory of another's process cannot be read, and it is not ours to kill.
-    let possible = !matches!(what, What::Pending | What::Backlog) || arguments.server.is_none();
+    let own = matches!(what, What::Pending | What::Backlog | What::Filtered | What::Watchers);
+    let possible = !own || arguments.server.is_none();
     if arguments.only.is_empty() { possible } else { arguments.only.contains(&what) }
 }
 
@@ -183,6 +203,21 @@ async fn measure(what: What, arguments: &Arguments) -> anyhow::Result<Vec<Figure
             }
             compare(&mut figures, |figures| figures.server_cpu_us_per_job);
         }
+        What::Filtered => {
+            figures = tail::filtered(&Bench::start(arguments).await?).await?;
+            compare(&mut figures, |figures| figures.server_cpu_us_per_job);
+        }
+        What::Queues => {
+            for queues in QUEUES {
+                figures.push(queues::measure(&Bench::start(arguments).await?, queues).await?);
+            }
+            compare(&mut figures, |figures| figures.server_cpu_us_per_job);
+        }
+        What::Watchers => {
+            figures = watchers::measure(&Bench::start(arguments).await?, WATCHERS).await?;
+            compare(&mut figures, |figures| figures.server_cpu_us_per_job);
+        }
+        What::Fill => figures.push(fill::measure(&Bench::start(arguments).await?)?),
         What::Pending => figures.push(pending::measure(Bench::start(arguments).await?).await?),
     }
     Ok(figures)

@@ -49,9 +49,20 @@ fn submit_lifecycle_and_latency_keep_their_shares_of_what_disk_and_wire_give() {
         assert!(number(submit, "jobs_per_s") >= 0.1 * limit, "{submit}, limit {limit}");
     }
     let lifecycle = of("lifecycle")[0];
+    // Payload and result of 100 bytes each.
+    assert!(number(lifecycle, "log_bytes_per_job") <= 1.25 * 320.0, "{lifecycle}");
     assert!(number(lifecycle, "jobs_per_s") >= 0.03 * limit, "{lifecycle}, limit {limit}");
     // Two syncs, two ways over the wire, and the programs in between: without optimizations they take most of it.
     let latency = of("latency")[0];
     let allowed = 5.0 * number(latency, "sync_p50_ms") + 5.0 * number(latency, "echo_p50_ms") + 1.5;
     assert!(number(latency, "p50_ms") <= allowed, "{latency}, allowed {allowed}");
+}
+
+/// A reader of one queue pays for reading the frames back and for their checksums, but not for sending what it does not want.
+#[test]
+fn a_reader_of_one_queue_passes_over_the_rest_for_less_than_reading_it_costs() {
+    let runs = bench(&["--only", "filtered", "--updates", "300000"]);
+    let [all, filtered] = &runs[..] else { panic!("two runs: {runs:?}") };
+    assert_eq!(number(all, "jobs"), 300_001.0);
+    assert!(number(filtered, "times_the_smallest") <= 0.8, "{all}\n{filtered}");
 }

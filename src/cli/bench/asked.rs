@@ -31,9 +31,13 @@ pub(in crate::cli::bench) struct Verdict {
     met: bool,
 }
 
+/// What is asked to cost nothing may look like a tenth more between two runs.
+const NOTHING: f64 = 1.1;
+/// What is asked to use no CPU sends ten thousand heartbeats in half a minute.
+const IDLE_MS_PER_S: f64 = 10.0;
 const MIB: f64 = 1_048_576.0;
 
-const ASKED: [Asked; 12] = [
+const ASKED: [Asked; 17] = [
     Asked {
         figure: "submit, one connection",
         unit: "jobs/s",
@@ -98,6 +102,34 @@ const ASKED: [Asked; 12] = [
         figure: "CPU with a backlog, against the smallest one",
         unit: "times",
         judge: |f| of(f, "backlog", true, f.times_the_smallest, Bound::AtMost(1.2)),
+    },
+    Asked {
+        figure: "CPU in 10,000 queues, against one",
+        unit: "times",
+        judge: |f| of(f, "queues", true, f.times_the_smallest, Bound::AtMost(1.3)),
+    },
+    Asked {
+        figure: "CPU beside 10,000 watchers, against none",
+        unit: "times",
+        judge: |f| of(f, "watchers", true, f.times_the_smallest, Bound::AtMost(NOTHING)),
+    },
+    Asked {
+        figure: "CPU with 10,000 watchers while nothing happens",
+        unit: "ms/s",
+        judge: |f| of(f, "watchers", true, f.idle_cpu_ms_per_s, Bound::AtMost(IDLE_MS_PER_S)),
+    },
+    Asked {
+        figure: "log a finished job: 1.25 of payload, result and 120 bytes",
+        unit: "bytes",
+        judge: |f| {
+            let allowed = 1.25 * (2 * f.payload_bytes + 120) as f64;
+            of(f, "lifecycle", true, f.log_bytes_per_job, Bound::AtMost(allowed))
+        },
+    },
+    Asked {
+        figure: "longest wait that filling ahead caused",
+        unit: "ms",
+        judge: |f| of(f, "fill", true, Some((f.max_ms? - f.sync_max_ms?).max(0.0)), Bound::AtMost(20.0)),
     },
 ];
 

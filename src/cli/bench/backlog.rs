@@ -7,13 +7,11 @@ use crate::cli::bench::lifecycle::Life;
 use crate::cli::bench::lifecycle::Pace;
 use crate::cli::bench::pending;
 use crate::cli::bench::setup::Bench;
-
-/// The queue of the backlog.
-const IDLE: &str = "idle";
+use crate::cli::bench::setup::IDLE;
 
 pub(in crate::cli::bench) async fn measure(bench: &Bench, waiting: u64) -> anyhow::Result<Figures> {
     let arguments = &bench.arguments;
-    let mut submitter = Submitter::open_to(bench, "backlog", IDLE).await?;
+    let mut submitter = Submitter::open_to(bench, "backlog", vec![IDLE.to_owned()]).await?;
     submitter.send_all(waiting, arguments.batch as u64, arguments.window).await?;
     // What the load left to do is not the run's: the work tree catches up, and a checkpoint that was begun is made.
     pending::settled(bench).await?;

@@ -24,20 +24,21 @@ pub(in crate::cli::bench) struct Submitter {
     answers: Streaming<v1::StreamSubmitResponse>,
     sent: u64,
     accepted: u64,
-    queue: String,
+    /// Where the jobs go, each to the next one.
+    queues: Vec<String>,
     payload: Bytes,
 }
 
 impl Submitter {
     pub(in crate::cli::bench) async fn open(bench: &Bench, producer: &str) -> anyhow::Result<Submitter> {
-        Submitter::open_to(bench, producer, QUEUE).await
+        Submitter::open_to(bench, producer, vec![QUEUE.to_owned()]).await
     }
 
-    /// One whose jobs go to another queue than those of the bench.
+    /// One whose jobs go to these queues in turn.
     pub(in crate::cli::bench) async fn open_to(
         bench: &Bench,
         producer: &str,
-        queue: &str,
+        queues: Vec<String>,
     ) -> anyhow::Result<Submitter> {
         let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
         let start = v1::SubmitStart { producer_id: producer.to_owned() };
@@ -49,8 +50,7 @@ impl Submitter {
             .await?
             .and_then(|first| first.resumed)
             .context("the server did not say where it resumes")?;
-        let queue = queue.to_owned();
-        Ok(Submitter { requests, answers, sent: 0, accepted: 0, queue, payload: bench.payload() })
+        Ok(Submitter { requests, answers, sent: 0, accepted: 0, queues, payload: bench.payload() })
     }
 
     /// How many jobs were sent.
@@ -65,12 +65,14 @@ impl Submitter {
 
     /// Sends `count` more jobs.
     pub(in crate::cli::bench) async fn send(&mut self, count: u64) -> anyhow::Result<()> {
-        let job = v1::JobSpec {
-            queue: self.queue.clone(),
+        let turn = usize::try_from(self.sent % self.queues.len() as u64)?;
+        let queues = self.queues.iter().cycle().skip(turn).take(usize::try_from(count)?);
+        let job = |queue: &String| v1::JobSpec {
+            queue: queue.clone(),
             payload: self.payload.clone(),
             ..v1::JobSpec::default()
         };
-        let jobs = vec![job; usize::try_from(count)?];
+        let jobs = queues.map(job).collect();
         let batch = v1::SubmitJobBatch { first_ordinal: self.sent + 1, jobs };
         self.requests.send(request(v1::stream_submit_request::Request::Batch(batch))).await?;
         self.sent += count;
@@ -114,7 +116,8 @@ pub(in crate::cli::bench) async fn updates(
     Ok(client(channel).get_updates(request).await?.into_inner())
 }
 
-fn client(channel: Channel) -> UpdateServiceClient<Channel> {
+/// A reader of updates, whose messages may be large.
+pub(in crate::cli::bench) fn client(channel: Channel) -> UpdateServiceClient<Channel> {
     UpdateServiceClient::new(channel).max_decoding_message_size(16 << 20)
 }
 

@@ -60,6 +60,21 @@ pub(in crate::cli::bench) struct Figures {
     /// CPU of the server, against that of the first figures in the same series.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) times_the_smallest: Option<f64>,
+    /// Queues that the jobs went to in turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) queues: Option<usize>,
+    /// Streams that each watch one job, of which nothing happens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) watchers: Option<usize>,
+    /// CPU of the server while nothing happens, in milliseconds a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) idle_cpu_ms_per_s: Option<f64>,
+    /// Bytes of log, without the zeros that lie ahead, per finished job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) log_bytes_per_job: Option<f64>,
+    /// The longest sync of a plain file, with nothing beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) sync_max_ms: Option<f64>,
     /// Memory of the server's process, once a checkpoint that was being made is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) rss_bytes: Option<u64>,

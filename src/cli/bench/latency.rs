@@ -9,6 +9,7 @@ use crate::cli::bench::figures::Figures;
 use crate::cli::bench::figures::percentile;
 use crate::cli::bench::limit::Echo;
 use crate::cli::bench::setup::Bench;
+use crate::cli::bench::setup::QUEUE;
 use crate::cli::bench::worker::Worker;
 use anyhow::Context;
 
@@ -18,7 +19,7 @@ const WARM_UP: u64 = 50;
 pub(in crate::cli::bench) async fn measure(bench: &Bench) -> anyhow::Result<Figures> {
     let arguments = &bench.arguments;
     let mut submitter = Submitter::open(bench, "bench").await?;
-    let worker = Worker::start(bench, "bench-a", 1).await?;
+    let worker = Worker::start(bench, "bench-a", 1, vec![QUEUE.to_owned()]).await?;
     let mut updates = updates(bench, results()).await?;
     updates.message().await?;
     let (mut disk, mut echo) = (bench.disk()?, Echo::open(bench).await?);

@@ -11,6 +11,7 @@ use crate::cli::bench::drive::updates;
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::figures::percentile;
 use crate::cli::bench::setup::Bench;
+use crate::cli::bench::setup::QUEUE;
 use crate::cli::bench::worker::Worker;
 use crate::clock::Tick;
 use crate::proto::v1;
@@ -35,11 +36,14 @@ pub(in crate::cli::bench) enum Pace {
     PerSecond(f64),
 }
 
-/// A submitter, two workers and a reader of one queue.
+/// Streams of workers.
+const STREAMS: usize = 2;
+
+/// A submitter, workers and a reader.
 pub(in crate::cli::bench) struct Life<'a> {
     bench: &'a Bench,
     submitter: Submitter,
-    _workers: (Worker, Worker),
+    workers: Vec<Worker>,
     updates: Streaming<v1::GetUpdatesResponse>,
     disk: Disk,
     syncs: Vec<Duration>,
@@ -47,21 +51,27 @@ pub(in crate::cli::bench) struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
+    /// In one queue, with two streams of workers.
     pub(in crate::cli::bench) async fn begin(bench: &'a Bench, slots: u32) -> anyhow::Result<Life<'a>> {
-        let submitter = Submitter::open(bench, "bench").await?;
-        let workers =
-            (Worker::start(bench, "bench-a", slots).await?, Worker::start(bench, "bench-b", slots).await?);
+        Life::on(bench, vec![QUEUE.to_owned()], STREAMS, slots).await
+    }
+
+    /// With jobs that go to `queues` in turn. Each of the `streams` has a share of the queues; the only one, if it is one.
+    pub(in crate::cli::bench) async fn on(
+        bench: &'a Bench,
+        queues: Vec<String>,
+        streams: usize,
+        slots: u32,
+    ) -> anyhow::Result<Life<'a>> {
+        let mut workers = Vec::new();
+        let shares: Vec<&[String]> = queues.chunks(queues.len().div_ceil(streams)).collect();
+        for (number, share) in shares.iter().cycle().take(streams).enumerate() {
+            workers.push(Worker::start(bench, &format!("bench-{number}"), slots, share.to_vec()).await?);
+        }
+        let submitter = Submitter::open_to(bench, "bench", queues).await?;
         let mut updates = updates(bench, results()).await?;
         updates.message().await?;
-        Ok(Life {
-            bench,
-            submitter,
-            _workers: workers,
-            updates,
-            disk: bench.disk()?,
-            syncs: Vec::new(),
-            slots,
-        })
+        Ok(Life { bench, submitter, workers, updates, disk: bench.disk()?, syncs: Vec::new(), slots })
     }
 
     /// Lets `jobs` jobs live.
@@ -97,7 +107,7 @@ impl<'a> Life<'a> {
             max_ms: percentile(&run.times, 100),
             sync_p50_ms: percentile(&self.syncs, 50),
             sync_p99_ms: percentile(&self.syncs, 99),
-            connections: Some(4),
+            connections: Some(2 + self.workers.len()),
             slots: Some(self.slots),
             window: match pace {
                 Pace::Window(window) => Some(window),
@@ -112,7 +122,11 @@ impl<'a> Life<'a> {
 pub(in crate::cli::bench) async fn measure(bench: &Bench, slots: u32) -> anyhow::Result<Figures> {
     let arguments = &bench.arguments;
     let mut life = Life::begin(bench, slots).await?;
-    life.run(arguments.jobs, Pace::Window(arguments.window), "lifecycle").await
+    let figures = life.run(arguments.jobs, Pace::Window(arguments.window), "lifecycle").await?;
+    Ok(Figures {
+        log_bytes_per_job: bench.log_bytes()?.map(|bytes| bytes as f64 / arguments.jobs as f64),
+        ..figures
+    })
 }
 
 /// At half the pace that it reached just before, as fast as it went.

@@ -9,6 +9,8 @@ use crate::cli::bench::process::cpu;
 use crate::clock::Clock;
 use crate::clock::Tick;
 use crate::grpc::limits::Limits;
+use crate::offline::DataDirectory;
+use crate::offline::Stats;
 use crate::proto::v1;
 use crate::proto::v1::admin_service_client::AdminServiceClient;
 use anyhow::Context;
@@ -22,6 +24,8 @@ use tonic::transport::Endpoint;
 
 /// The queue that benches use.
 pub(in crate::cli::bench) const QUEUE: &str = "bench";
+/// A queue that nobody works on.
+pub(in crate::cli::bench) const IDLE: &str = "idle";
 /// How long the work tree may take to catch up.
 const CATCH_UP: Duration = Duration::from_secs(120);
 
@@ -84,6 +88,24 @@ impl Bench {
     /// Of a server that was running before it is not known.
     pub(in crate::cli::bench) fn memory(&self) -> anyhow::Result<Memory> {
         self.server.as_ref().context("the process of a server that was running before is not known")?.memory()
+    }
+
+    /// CPU time that the server has used.
+    ///
+    /// # Errors
+    /// As for [`Bench::memory`].
+    pub(in crate::cli::bench) fn server_cpu(&self) -> anyhow::Result<Duration> {
+        self.server.as_ref().context("the process of a server that was running before is not known")?.cpu()
+    }
+
+    /// Bytes that frames take in the log, without the zeros that lie ahead of them. `None`: of a server that was running
+    /// before it is not known.
+    pub(in crate::cli::bench) fn log_bytes(&self) -> anyhow::Result<Option<u64>> {
+        if self.server.is_none() {
+            return Ok(None);
+        }
+        let stats = Stats::of(&DataDirectory::open(&self.dir.path.join("data"))?)?;
+        Ok(Some(stats.segments.iter().map(|segment| segment.used_bytes).sum()))
     }
 
     /// Kills the server with SIGKILL and starts it again on its directory.

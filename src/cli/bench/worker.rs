@@ -1,7 +1,6 @@
 //! A remote worker that does nothing: it completes each lease as it comes, and asks for the next in the same message.
 
 use crate::cli::bench::setup::Bench;
-use crate::cli::bench::setup::QUEUE;
 use crate::proto::v1;
 use crate::proto::v1::worker_service_client::WorkerServiceClient;
 use anyhow::Context;
@@ -21,10 +20,10 @@ impl Worker {
         bench: &Bench,
         name: &str,
         slots: u32,
+        queues: Vec<String>,
     ) -> anyhow::Result<Worker> {
         let (requests, outgoing) = mpsc::channel(8);
-        let hello =
-            v1::Hello { worker_id: name.to_owned(), queues: vec![QUEUE.to_owned()], ..v1::Hello::default() };
+        let hello = v1::Hello { worker_id: name.to_owned(), queues, ..v1::Hello::default() };
         let first = v1::WorkRequest { hello: Some(hello), free_slots: slots, ..v1::WorkRequest::default() };
         requests.send(first).await?;
         let client = WorkerServiceClient::new(bench.connect().await?);
