@@ -84,6 +84,8 @@ pub(in crate::pool) struct Claims {
     untold: Vec<FinishRequest>,
     /// Executions that are to be stopped.
     to_stop: VecDeque<AttemptId>,
+    /// Those and the ones that were told to stop and have not ended: never more than `running`.
+    stopping: HashSet<AttemptId>,
     /// Since when some job waits for a slot of the pool.
     oldest_wait: Option<Tick>,
 }
@@ -120,6 +122,7 @@ impl Claims {
             unacked: HashMap::new(),
             untold: Vec::new(),
             to_stop: VecDeque::new(),
+            stopping: HashSet::new(),
             oldest_wait: None,
         };
         Ok((claims, reports))
@@ -265,11 +268,28 @@ impl Claims {
         let held = self.running.iter().find(|(attempt, holder)| attempt.id == id && holder.token == token);
         if let Some((attempt, _)) = held {
             let attempt = *attempt;
-            if self.pool.withdraw(attempt) {
-                self.running.remove(&attempt);
-            } else {
-                self.to_stop.push_back(attempt);
-            }
+            self.stop_attempt(attempt);
+        }
+    }
+
+    fn stop_attempt(&mut self, attempt: AttemptId) {
+        if self.pool.withdraw(attempt) {
+            self.running.remove(&attempt);
+            self.stopping.remove(&attempt);
+        } else {
+            self.to_stop.push_back(attempt);
+            self.stopping.insert(attempt);
+        }
+    }
+
+    /// Stops again what was to be stopped and has not ended. A process that dies puts back what it had not begun, and
+    /// another one that takes it may have heard of the cancel before, when it had no such job.
+    fn stop_again(&mut self) {
+        self.stopping.retain(|attempt| self.running.contains_key(attempt));
+        // What is still on its way to the slots is not told twice.
+        if self.to_stop.is_empty() {
+            let stopping: Vec<AttemptId> = self.stopping.iter().copied().collect();
+            stopping.into_iter().for_each(|attempt| self.stop_attempt(attempt));
         }
     }
 
@@ -299,6 +319,7 @@ impl Claims {
         if self.session == Session::Open {
             message.finishes.append(&mut self.untold);
         }
+        self.stop_again();
         let now = self.clock.now().tick;
         self.ahead.look(LOOK_EVERY, self.running.len());
         if self.oldest_wait.is_some_and(|since| now.since(since) >= LOOK_EVERY) && self.ahead.stands_still() {

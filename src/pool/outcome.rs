@@ -61,6 +61,16 @@ pub(crate) enum Why {
     Retired,
 }
 
+impl Why {
+    /// Whether a process that is well is ended for it, too.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Why::TimedOut(_) | Why::Cancelled | Why::PoolStopped | Why::Retired => true,
+            Why::ResultOverLimit(_) | Why::LineOverLimit(_) | Why::Misbehaved(_) => false,
+        }
+    }
+}
+
 impl Outcome {
     pub(crate) fn released(reason: impl Into<Arc<str>>) -> Outcome {
         Outcome::Released { reason: reason.into() }

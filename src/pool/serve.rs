@@ -16,7 +16,7 @@ use crate::pool::spawner::Order;
 use crate::pool::spawner::SlotSpawner;
 use std::time::Duration;
 
-/// A process that ends sooner than this, and without having finished a job, died at once.
+/// A process that ends sooner than this by itself, and without having finished a job, died at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// When a `serve` process is replaced although it is well.
@@ -35,8 +35,8 @@ pub(crate) async fn run(mut slot: Slot, mut spawner: SlotSpawner, order: Order, 
         let healthy = match Process::start(&mut spawner, order.clone()).await {
             Ok(process) => {
                 let started = slot.now();
-                let finished = Child::new(process, recycle).live(&mut slot).await;
-                finished > 0 || slot.now().since(started) >= AT_ONCE
+                let was_well = Child::new(process, recycle).live(&mut slot).await;
+                was_well || slot.now().since(started) >= AT_ONCE
             }
             Err(Error::Stopped) => break,
             Err(error) => {

@@ -172,6 +172,23 @@ async fn a_process_that_dies_at_once_is_started_ever_more_slowly() {
     rig.end().await;
 }
 
+/// Its first job may be cancelled, or take too long, any number of times in a row: that is not the process's fault.
+#[tokio::test]
+async fn a_process_that_is_ended_with_its_first_job_is_replaced_without_a_wait() {
+    let mut rig = Rig::of(serve(&worker(r#"answer '"progress":0'; sleep 1000"#)));
+    let all = async {
+        for number in 0..10 {
+            rig.give(job(number, ""));
+            rig.report().await;
+            rig.pool.stop(attempt(number)).await;
+            assert_eq!(rig.ended().await, (attempt(number), Outcome::Cancelled));
+        }
+    };
+    // Waits that double from 100 ms on would make it 51 s.
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("no wait between them");
+    rig.end().await;
+}
+
 #[tokio::test]
 async fn recycled_after_a_number_of_jobs_or_over_a_memory_limit() {
     let recycles = [

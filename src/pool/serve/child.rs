@@ -102,8 +102,9 @@ impl Child {
         }
     }
 
-    /// Gives jobs and takes answers until the process has ended. Returns how many jobs it finished.
-    pub(crate) async fn live(mut self, slot: &mut Slot) -> u64 {
+    /// Gives jobs and takes answers until the process has ended. Returns whether it was well: it finished a job, or was
+    /// ended for no fault of its own, as with a job that is cancelled.
+    pub(crate) async fn live(mut self, slot: &mut Slot) -> bool {
         loop {
             self.give(slot);
             let room = if self.room() > 0 { Interest::Yes } else { Interest::No };
@@ -114,7 +115,7 @@ impl Child {
                 Step::OutputEnd => self.closed(slot, "stdout"),
                 Step::Ended(ended) => {
                     self.bury(slot, ended).await;
-                    return self.finished;
+                    return self.finished > 0 || self.process.why().is_some_and(Why::is_ours);
                 }
                 Step::Cancel(attempt) => self.cancel(slot, attempt),
                 Step::Stop => {
