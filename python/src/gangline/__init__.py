@@ -6,6 +6,8 @@ The client: `Client`, `AsyncClient`, `GanglineExecutor`. The worker side: `task`
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 from typing import Any
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
     from gangline.updates import LogEnd as LogEnd
     from gangline.updates import Update as Update
     from gangline.updates import UpdateKind as UpdateKind
+
+if sys.version_info < (3, 10):
+    # There subprocess forks, and what gRPC does in the fork may kill it before it becomes the other program
+    # (https://github.com/grpc/grpc/issues/43055). To be said before gRPC is imported.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 # Where each name lives. No module may be called like a name in this table: importing it would take the name's place.
 _HOMES: dict[str, str] = {
