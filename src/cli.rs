@@ -4,6 +4,7 @@
 pub mod exit;
 
 mod advice;
+mod backup;
 mod bench;
 mod bounds;
 mod cancel;
@@ -26,6 +27,7 @@ mod pool;
 mod queues;
 mod remote;
 mod replay;
+mod restore;
 mod retry;
 mod run;
 mod salvage;
@@ -107,6 +109,10 @@ enum Command {
     Salvage(salvage::Arguments),
     /// Bring a data directory of an older release to the format of this one
     Migrate(migrate::Arguments),
+    /// Back up a running server, or a data directory, and go on with an earlier backup
+    Backup(backup::Arguments),
+    /// Make a data directory of a backup, and verify it
+    Restore(restore::Arguments),
     /// Look at the configuration that a server would start with
     Config(config::Arguments),
     /// Measure how fast the service is on this machine and disk
@@ -137,6 +143,8 @@ impl Command {
             Command::Diff(arguments) => diff::run(arguments),
             Command::Salvage(arguments) => salvage::run(arguments),
             Command::Migrate(arguments) => migrate::run(arguments),
+            Command::Backup(arguments) => backup::run(arguments),
+            Command::Restore(arguments) => restore::run(arguments),
             Command::Config(arguments) => config::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
         }

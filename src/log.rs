@@ -271,6 +271,14 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// The place cannot be used as a backup, or not be backed up.
+    #[error("{place} cannot be used for a backup: {reason}")]
+    NoBackup {
+        /// The backup or the data directory.
+        place: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// Stored bytes are not what was written, and something later vouches that they were durable.
     #[error("{file} is damaged at byte {offset} (frame {position}, about update {sequence}): {what}")]
     Damaged {

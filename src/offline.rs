@@ -20,15 +20,18 @@
 //! *in flight*: never acknowledged, cut by the next start, or about to be finished by a live server; it is in [`Tail`],
 //! and a walk that has ended may be asked for more later.
 
+pub mod backup;
 pub mod diff;
 pub mod events;
 pub mod export;
 pub mod fault;
 pub mod fold;
+mod fresh;
 pub mod life;
 pub mod live;
 pub mod names;
 pub mod rates;
+pub mod restore;
 pub mod salvage;
 pub mod stats;
 pub mod verify;

@@ -122,6 +122,7 @@ fn of_log(error: &log::Error) -> Option<String> {
         | log::Error::OlderFormat { .. }
         | log::Error::Migrating { .. }
         | log::Error::Unusable { .. }
+        | log::Error::NoBackup { .. }
         | log::Error::Damaged { .. } => None,
         log::Error::Conflict { .. }
         | log::Error::TooLarge { .. }

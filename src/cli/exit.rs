@@ -186,7 +186,8 @@ fn of_log(error: &log::Error) -> Exit {
         log::Error::NewerFormat { .. }
         | log::Error::OlderFormat { .. }
         | log::Error::Migrating { .. }
-        | log::Error::Unusable { .. } => Exit::UNUSABLE,
+        | log::Error::Unusable { .. }
+        | log::Error::NoBackup { .. } => Exit::UNUSABLE,
         log::Error::Damaged { .. } => Exit::DAMAGED,
         log::Error::Poisoned | log::Error::Full { .. } | log::Error::Io { .. } => Exit::DISK,
         log::Error::BelowFloor { .. } | log::Error::Forgotten { .. } => Exit::NOT_FOUND,

@@ -12,13 +12,16 @@
 //! ```
 
 mod archive;
+pub mod backup;
 mod cache;
+pub mod capture;
 mod carry;
 mod checkpoint;
 mod format;
 mod layout;
 mod lock;
 pub mod migrate;
+mod pins;
 mod prepare;
 pub mod read_only;
 mod reader;
@@ -106,6 +109,7 @@ impl Directory {
             );
             return Err(Error::Unusable { place: path.display().to_string(), reason });
         }
+        backup::refuse_to_serve(&layout)?;
         format::check(&layout)?;
         layout::make_directory(path)?;
         let lock = Lock::take(&layout)?;

@@ -32,6 +32,8 @@ use crate::offline::Located;
 use crate::offline::Step;
 use crate::offline::Tail;
 use crate::offline::fold;
+use crate::offline::fresh::Fresh;
+use crate::offline::fresh::Work;
 use crate::offline::salvage::copy::Copy;
 use crate::offline::salvage::rescue::HeadlessJobs;
 use crate::offline::salvage::rescue::Rescue;
@@ -105,16 +107,12 @@ impl Report {
     }
 }
 
-/// Where the new directory is made: beside its final place, so that a salvage that was killed leaves nothing that looks
-/// whole.
-const UNFINISHED: &str = "salvaging";
-
 /// Copies everything readable of `directory` into a new one at `out`, which does not exist or is empty.
 ///
 /// # Errors
 /// [`Error::Unusable`] if `out` is neither, or an input/output error. Damage is in the report.
 pub fn salvage(directory: &DataDirectory, out: &Path) -> Result<Report, Error> {
-    let unfinished = place(directory, out)?;
+    let place = Fresh::check(directory.path(), out, Work::Salvage)?;
     let none = HeadlessJobs::new();
     let mut first = Rescue::new(directory, &none, Copy::new(None), is_trimmed(directory))?;
     read(directory, &mut first)?;
@@ -123,14 +121,15 @@ pub fn salvage(directory: &DataDirectory, out: &Path) -> Result<Report, Error> {
     let options = DirectoryOptions::default();
     let segment_bytes = largest.next_multiple_of(4_096).clamp(DirectoryOptions::SEGMENT_BYTES_MIN, 1 << 30);
     let log =
-        Directory::open(&unfinished, DirectoryOptions { segment_bytes, reserve_bytes: 0, ..options })?.log;
+        Directory::open(place.unfinished(), DirectoryOptions { segment_bytes, reserve_bytes: 0, ..options })?
+            .log;
     let store = log.archive().store_id();
     let mut second = Rescue::new(directory, &headless, Copy::new(Some(log)), is_trimmed(directory))?;
     read(directory, &mut second)?;
     second.finish()?;
     let Rescue { copy, mut report, .. } = second;
     let state = copy.close()?;
-    publish(&unfinished, out)?;
+    place.publish()?;
     (report.old_store, report.new_store) = (directory.store_id(), Some(store));
     report.sequence = state.sequence();
     let jobs = || state.jobs().iter().map(|(_, job)| job.state());
@@ -272,51 +271,4 @@ impl Reading<'_> {
         self.unsettled = false;
         rescue.copy.flush()
     }
-}
-
-/// Looks whether a directory can be made at `out`, and says where to make it.
-fn place(directory: &DataDirectory, out: &Path) -> Result<std::path::PathBuf, Error> {
-    let refuse = |at: &Path, reason: &str| {
-        Err(Error::Unusable { place: at.display().to_string(), reason: reason.to_owned() })
-    };
-    let unfinished = match out.file_name() {
-        Some(name) => out.with_file_name(format!("{}.{UNFINISHED}", name.display())),
-        None => return refuse(out, "it is no name for a new directory: name one that does not exist"),
-    };
-    match std::fs::read_dir(out) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return refuse(out, "it is not empty: name an empty or a new directory");
-            }
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-            return refuse(out, "it is not a directory: name an empty or a new one");
-        }
-        Err(source) => return Err(Error::Io { action: "listing", place: out.display().to_string(), source }),
-    }
-    let parents = out.ancestors().skip(1);
-    let existing = parents.map(|at| if at.as_os_str().is_empty() { Path::new(".") } else { at });
-    let inside = |at: &Path| -> Option<bool> {
-        Some(at.canonicalize().ok()?.starts_with(directory.path().canonicalize().ok()?))
-    };
-    if existing.into_iter().find_map(inside) == Some(true) {
-        return refuse(out, "it is inside the directory that is salvaged: name another place");
-    }
-    if unfinished.symlink_metadata().is_ok() {
-        return refuse(&unfinished, "an earlier salvage was interrupted: remove this directory first");
-    }
-    Ok(unfinished)
-}
-
-/// Gives the finished directory its name.
-fn publish(unfinished: &Path, out: &Path) -> Result<(), Error> {
-    let io = |action, at: &Path| {
-        let place = at.display().to_string();
-        move |source| Error::Io { action, place, source }
-    };
-    std::fs::rename(unfinished, out).map_err(io("renaming", unfinished))?;
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let parent = std::fs::File::open(parent).map_err(io("opening", parent))?;
-    parent.sync_all().map_err(io("syncing", out))
 }

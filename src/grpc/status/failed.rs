@@ -87,6 +87,7 @@ fn unreadable(error: &service::Error, source: &log::Error) -> Refusal {
         | log::Error::OlderFormat { .. }
         | log::Error::Migrating { .. }
         | log::Error::Unusable { .. }
+        | log::Error::NoBackup { .. }
         | log::Error::Io { .. } => Reason::Internal,
     };
     Refusal::new(reason, error)

@@ -17,6 +17,7 @@ use crate::log::directory::carry::Carry;
 use crate::log::directory::checkpoint;
 use crate::log::directory::layout::Layout;
 use crate::log::directory::lock::Lock;
+use crate::log::directory::pins::Pins;
 use crate::log::directory::prepare::Space;
 use crate::log::directory::reader::Place;
 use crate::log::directory::reader::Reader;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) retained: RwLock<Retained>,
     /// Held by the one trim that runs.
     pub(crate) trimming: Mutex<()>,
+    /// Segments that backups still read.
+    pub(crate) pins: Arc<Pins>,
     durable: AtomicU64,
     readers: Readers,
     events: Events,
@@ -93,6 +96,7 @@ impl DirectoryArchive {
             space,
             retained: RwLock::new(retained),
             trimming: Mutex::new(()),
+            pins: Arc::default(),
             durable: AtomicU64::new(durable.0),
             readers: Readers::default(),
             events: Events::default(),

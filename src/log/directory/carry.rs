@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 const MAGIC: [u8; 8] = *b"GLCARRY1";
 /// Magic 8, store id 16, zeros 8.
-const HEADER_BYTES: usize = 32;
+pub(crate) const HEADER_BYTES: usize = 32;
 /// Position 8, index 4, checksum of the event 4, offset 8, length 4, zeros 4.
 const ROW_BYTES: usize = 32;
 /// Floor: segment 8, position 8, sequence 8; table: offset 8, rows 8, checksum 4; checksum of the footer 4.
@@ -182,7 +182,7 @@ pub(crate) fn remove_old(layout: &Layout, kept: Position) -> Result<(), Error> {
     Ok(())
 }
 
-fn head(store: StoreId) -> [u8; HEADER_BYTES] {
+pub(crate) fn head(store: StoreId) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
     header[8..24].copy_from_slice(&store.0);

@@ -70,6 +70,16 @@ impl Layout {
     pub(crate) fn migrating(&self) -> PathBuf {
         self.root.join("migrating")
     }
+
+    /// Says of a backup what it holds. No data directory of a server has it.
+    pub(crate) fn manifest(&self) -> PathBuf {
+        self.root.join("backup")
+    }
+
+    /// What a backup that is being made has received so far.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
 }
 
 /// The numbers of the files `NUMBER.extension` in `directory`, ascending.
@@ -212,6 +222,7 @@ pub(crate) fn is_full(error: &Error) -> bool {
         | Error::OlderFormat { .. }
         | Error::Migrating { .. }
         | Error::Unusable { .. }
+        | Error::NoBackup { .. }
         | Error::Damaged { .. } => false,
     }
 }

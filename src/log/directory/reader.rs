@@ -64,7 +64,14 @@ impl Reader {
     /// # Errors
     /// [`Error::Damaged`] if its header is not what was written.
     pub(crate) fn open(layout: &Layout, number: u64, store: StoreId) -> Result<Reader, Error> {
-        let path = layout.segment(number);
+        Reader::open_at(layout.segment(number), number, store)
+    }
+
+    /// Opens segment `number`, whose file has another name so far, for reading.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if its header is not what was written.
+    pub(crate) fn open_at(path: PathBuf, number: u64, store: StoreId) -> Result<Reader, Error> {
         let file = File::open(&path).map_err(io("opening", &path))?;
         Reader::from_file(file, path, number, store)
     }

@@ -3,6 +3,7 @@
 //! A segment is synced before the next one gets its first frame. So the last segment with a good first frame is the
 //! only one that can end in frames no sync covered, and the only one that is read whole.
 
+use crate::clock::Timestamp;
 use crate::job::id::Epoch;
 use crate::job::id::Position;
 use crate::job::id::Sequence;
@@ -117,8 +118,24 @@ pub(crate) fn recover(
     Ok(Some(Found { head, current, end, segments, spares: later.into(), recovered }))
 }
 
+/// The head, log time and end of the whole frames at the end of a log whose last segment with frames is the first of
+/// `readers`.
+///
+/// # Errors
+/// [`Error::Damaged`] if a later frame says that what follows them was synced. Under a server that writes, look again.
+pub(crate) fn whole_end(layout: &Layout, readers: &[Reader]) -> Result<(Head, Timestamp, u64), Error> {
+    let walk = walk(&readers[0])?;
+    judge(layout, readers, &walk)?;
+    Ok((walk.head, walk.time, walk.end))
+}
+
+/// The place of a frame that is not found where it should be.
+pub(crate) fn begin(position: Position) -> Place {
+    Place { position, sequence: Sequence(0), offset: HEADER_BYTES }
+}
+
 /// The first frame of a segment, if it is whole.
-fn first_frame(reader: &Reader) -> Result<Option<Floor>, Error> {
+pub(crate) fn first_frame(reader: &Reader) -> Result<Option<Floor>, Error> {
     let mut window = reader.window(0);
     let Some(header) = reader.header_at(&mut window, HEADER_BYTES)? else { return Ok(None) };
     let frame = reader.frame_at(&mut window, HEADER_BYTES, header)?;
@@ -160,6 +177,8 @@ fn check_order(
 /// Whole, chained frames from the beginning of a segment.
 struct Walk {
     head: Head,
+    /// Log time of the last of them.
+    time: Timestamp,
     /// Where the frames end.
     end: u64,
     /// Where the frames end of which a later one says that they were synced.
@@ -171,7 +190,8 @@ struct Walk {
 fn walk(reader: &Reader) -> Result<Walk, Error> {
     let mut window = reader.window(prepare::ZEROS.len());
     let head = Head { position: Position(0), hash: Hash::ZERO, epoch: Epoch(0), sequence: Sequence(0) };
-    let mut walk = Walk { head, end: HEADER_BYTES, vouched_end: HEADER_BYTES, unvouched: 0 };
+    let mut walk =
+        Walk { head, time: Timestamp(0), end: HEADER_BYTES, vouched_end: HEADER_BYTES, unvouched: 0 };
     let mut unvouched: VecDeque<(Position, u64)> = VecDeque::new();
     while let Some(header) = reader.header_at(&mut window, walk.end)? {
         let (synced_up_to, span) = (header.synced_up_to, header.span());
@@ -184,6 +204,7 @@ fn walk(reader: &Reader) -> Result<Walk, Error> {
         reader.note(Place { position, sequence, offset: walk.end });
         walk.end += span;
         walk.head = after(&frame);
+        walk.time = frame.time;
         unvouched.push_back((position, walk.end));
         while let Some((position, end)) = unvouched.front().copied()
             && position <= synced_up_to

@@ -30,6 +30,10 @@ impl Salt {
         Salt { bytes, seed: crc32c::crc32c(&bytes) }
     }
 
+    pub(crate) fn bytes(&self) -> [u8; 16] {
+        self.bytes
+    }
+
     /// What every frame of the segment begins with.
     pub(crate) fn marker(&self) -> &[u8] {
         &self.bytes[..8]

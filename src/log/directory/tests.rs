@@ -1,5 +1,6 @@
 //! The directory against real files: the suite, and what only files can suffer.
 
+mod capture;
 mod disk;
 mod ending;
 mod owner;

@@ -28,6 +28,8 @@ pub(crate) fn trim(
     let limit = before.min(archive.durable());
     let segments = shared.retained.read().expect(NO_PANIC).segments.clone();
     let kept = segments.partition_point(|segment| segment.first.position <= limit).saturating_sub(1);
+    let pinned = shared.pins.lowest().unwrap_or(u64::MAX);
+    let kept = kept.min(segments.partition_point(|segment| segment.number < pinned));
     if kept == 0 {
         return Ok(archive.floor());
     }

@@ -51,6 +51,15 @@ impl Rig {
         rig
     }
 
+    /// Goes on with a copy of a directory. Only what is appended from now on is known.
+    pub(crate) fn at_copy_of(copy: &Copy) -> Rig {
+        let mut rig =
+            Rig { temporary: TempDir::new().unwrap(), log: None, frames: Vec::new(), submitted: 1_000 };
+        copy_directory(&copy.root(), &rig.root());
+        rig.open();
+        rig
+    }
+
     /// So many jobs, submitted in pairs, all but every fourth started, half of those succeeded; then the log is closed.
     pub(crate) fn with_jobs(pairs: u32) -> Rig {
         let mut rig = Rig::new();
