@@ -1,4 +1,4 @@
-//! Reading a data directory, or a copy of it, without a server: no lock, nothing written, sled never opened. It works
+//! Reading a data directory, or a copy of it, without a server: nothing written, sled never opened, no lock needed. It works
 //! while a server runs on the directory, on a full or read-only disk, and on a damaged directory, where it goes on after
 //! the damage. [LOG-3]
 //!
@@ -69,6 +69,7 @@ use crate::log::directory::read_only::Carried;
 use crate::log::directory::read_only::Format;
 use crate::log::directory::read_only::ReadOnly;
 use crate::log::directory::read_only::Segment;
+use crate::log::directory::read_only::Stopped;
 use std::io::Read;
 use std::path::Path;
 
@@ -134,6 +135,15 @@ impl DataDirectory {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.files.root()
+    }
+
+    /// Makes sure that no server runs on it, nor starts while what is returned lives. Nothing is written for it; a copy may
+    /// have no lock.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], or an input/output error.
+    pub fn stopped(&self) -> Result<Stopped, Error> {
+        self.files.stopped()
     }
 
     /// Which history it holds; `None` if every file that says so is damaged.

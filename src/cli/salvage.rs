@@ -3,6 +3,7 @@
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::verify::FaultJson;
+use crate::log;
 use crate::offline::DataDirectory;
 use crate::offline::salvage::Gap;
 use crate::offline::salvage::Report;
@@ -31,6 +32,18 @@ pub(crate) struct Arguments {
 /// Runs `salvage`.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let directory = DataDirectory::open(&arguments.directory)?;
+    // A server that starts meanwhile would cut and trim what is being read. One that runs is left alone: it may be all there is.
+    let _stopped = match directory.stopped() {
+        Ok(stopped) => Some(stopped),
+        Err(log::Error::InUse { place, holder }) => {
+            output::note(format_args!(
+                "{place} is in use by {holder}: what is written there from now on may be missing in {}",
+                arguments.out.display()
+            ));
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let report = salvage(&directory, &arguments.out)?;
     if arguments.json {
         output::json(objects(&report)?)?;

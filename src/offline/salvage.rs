@@ -228,9 +228,6 @@ impl Reading<'_> {
 
     fn frame(&mut self, rescue: &mut Rescue<'_>, located: &Located) -> Result<(), Error> {
         let frame = &located.frame;
-        if self.lost {
-            self.lose(rescue);
-        }
         self.settle(rescue, frame.position)?;
         let events = match frame.events() {
             Ok(events) => events,
@@ -250,7 +247,8 @@ impl Reading<'_> {
 
     /// Takes over what the newest good checkpoint before the frame at `next` says, if it can say something new.
     fn settle(&mut self, rescue: &mut Rescue<'_>, next: Position) -> Result<(), Error> {
-        if self.lost {
+        let lost = self.lost;
+        if lost {
             self.lose(rescue);
         }
         let mut passed: Vec<Position> = Vec::new();
@@ -269,6 +267,10 @@ impl Reading<'_> {
         rescue.copy.begin(Default::default(), known.time())?;
         rescue.settle(&known)?;
         self.unsettled = false;
+        if lost && known.position().next() < next {
+            // It lies inside of what is lost: only a later one tells of the rest.
+            self.lose(rescue);
+        }
         rescue.copy.flush()
     }
 }

@@ -9,3 +9,4 @@ mod restore;
 mod rig;
 mod salvage;
 mod verify;
+mod wrecks;

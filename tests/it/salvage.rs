@@ -132,3 +132,20 @@ fn what_is_missing_is_said_to_programs_and_by_the_exit_code() {
     assert!(!Path::new(&out("new")).exists() && !Path::new(&out("new.salvaging")).exists());
     assert_eq!(run(&["salvage", &data]).status.code(), code(Exit::USAGE));
 }
+
+/// It needs no lock, and says that one is held: what is read while it is written need not be the last word.
+#[test]
+fn a_directory_that_a_server_runs_on_is_salvaged_with_a_warning() {
+    let server = Server::start(&[]);
+    let id = submit(&server, &["mine", "--queue", "q"]);
+    let data = server.place().data();
+    let out = data.with_file_name("out").display().to_string();
+    let salvaged = run(&["salvage", &data.display().to_string(), &out]);
+    assert_eq!(salvaged.status.code(), Some(0), "{}{}", stdout(&salvaged), stderr(&salvaged));
+    let said = stderr(&salvaged);
+    assert!(said.contains(&format!("is in use by process {} on ", server.pid())), "{said}");
+    assert_eq!(run(&["verify", &out]).status.code(), Some(0));
+    let job = stdout(&run(&["inspect", "job", &out, &id, "--payload"]));
+    assert_eq!(job, "mine");
+    assert_eq!(told(&server, &["get", &id, "--payload"]), "mine", "the server goes on");
+}

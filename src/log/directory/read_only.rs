@@ -4,6 +4,8 @@
 //! It reads one file or one frame at a time and says what it found; which frames belong together, and what is damage, is
 //! `offline::walk`'s to judge.
 
+pub use crate::log::directory::lock::Stopped;
+
 use crate::codec;
 use crate::job::event::Event;
 use crate::job::id::Pointer;
@@ -17,7 +19,6 @@ use crate::log::directory::format;
 use crate::log::directory::layout;
 use crate::log::directory::layout::Layout;
 use crate::log::directory::layout::io;
-use crate::log::directory::lock::Stopped;
 use crate::log::directory::prepare::ZEROS;
 use crate::log::directory::segment;
 use crate::log::directory::segment::ALIGNMENT;
@@ -101,8 +102,8 @@ impl ReadOnly {
         self.layout.work()
     }
 
-    /// Makes sure that no server runs on the directory, nor starts while what is returned lives. Only for the work tree,
-    /// which cannot be copied under a server; everything else is read without.
+    /// Makes sure that no server runs on the directory, nor starts while what is returned lives. The work tree cannot be
+    /// copied under a server; everything else may be read without.
     ///
     /// # Errors
     /// [`Error::InUse`], or an input/output error.
