@@ -12,6 +12,8 @@ pub mod log;
 pub mod offline;
 pub mod pool;
 pub mod proto;
+#[cfg(any(test, feature = "seeded-bugs"))]
+pub mod seeded;
 pub mod server;
 pub mod service;
 pub mod shutdown;

@@ -39,7 +39,7 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
 ];
 
 /// Modules that any other may name: they name no other themselves.
-const FOR_ALL: [&str; 1] = ["metrics"];
+const FOR_ALL: [&str; 2] = ["metrics", "seeded"];
 
 /// Words that say nothing, or that are a second word for something that has one.
 const FORBIDDEN: [&str; 13] = [

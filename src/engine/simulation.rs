@@ -8,6 +8,7 @@ mod hands;
 mod life;
 mod pruner;
 mod reference;
+mod seeded;
 mod world;
 
 use crate::engine::simulation::world::World;

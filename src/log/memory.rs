@@ -21,6 +21,8 @@ use crate::log::Room;
 use crate::log::WriteCheckpoint;
 use crate::log::frame::Frame;
 use crate::log::frame::Hash;
+#[cfg(any(test, feature = "seeded-bugs"))]
+use crate::seeded::Bug;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::io::Read;
@@ -43,6 +45,11 @@ struct Platter {
     frames: Vec<Frame>,
     first: Floor,
     durable: Position,
+    /// What a power cut cannot take: all that is durable, unless somebody has lied.
+    safe: Position,
+    /// A sync has failed. What it should have written can be read and counts as written, and is not: only writing it
+    /// again helps.
+    forsaken: bool,
     carried: BTreeMap<Pointer, Event>,
     checkpoints: BTreeMap<Position, Vec<u8>>,
     frame_bytes_max: usize,
@@ -65,6 +72,8 @@ impl Disk {
             frames: Vec::new(),
             first: Floor { position: Position(1), sequence: Sequence(1) },
             durable: Position(0),
+            safe: Position(0),
+            forsaken: false,
             carried: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             frame_bytes_max: FRAME_BYTES_MAX,
@@ -81,7 +90,7 @@ impl Disk {
         let mut platter = self.lock();
         platter.lose();
         platter.opening += 1;
-        platter.durable = platter.head().position;
+        platter.recover();
         let (head, opening) = (platter.head(), platter.opening);
         drop(platter);
         Memory { disk: self.clone(), head, opening, poisoned: false }
@@ -148,8 +157,33 @@ impl Platter {
         }
     }
 
+    /// Everything that is left is made durable.
+    fn recover(&mut self) {
+        #[cfg(any(test, feature = "seeded-bugs"))]
+        if Bug::ReuseSequence.is_in() {
+            self.frames.pop();
+        }
+        self.durable = self.head().position;
+        #[cfg(any(test, feature = "seeded-bugs"))]
+        if Bug::TrustPageCache.is_in() {
+            return;
+        }
+        (self.safe, self.forsaken) = (self.durable, false);
+    }
+
+    fn sync(&mut self) {
+        self.durable = self.head().position;
+        #[cfg(any(test, feature = "seeded-bugs"))]
+        if Bug::SkipSync.is_in() {
+            return;
+        }
+        if !self.forsaken {
+            self.safe = self.durable;
+        }
+    }
+
     fn lose(&mut self) {
-        let durable = usize::try_from((self.durable.0 + 1).saturating_sub(self.first.position.0));
+        let durable = usize::try_from((self.safe.0 + 1).saturating_sub(self.first.position.0));
         let durable = durable.expect("frames are in memory");
         let unsynced = self.frames.len() - durable;
         let kept = usize::try_from(self.next_random() % (unsynced as u64 + 1)).expect("below a length");
@@ -263,9 +297,10 @@ impl Log for Memory {
         if platter.durable < self.head.position {
             if due(&mut platter.syncs_until_failure) {
                 self.poisoned = true;
+                platter.forsaken = true;
                 return Err(broken("syncing", std::io::ErrorKind::Other));
             }
-            platter.durable = self.head.position;
+            platter.sync();
         }
         Ok(platter.durable)
     }

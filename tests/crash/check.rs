@@ -27,7 +27,7 @@ pub(crate) struct Final {
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
-    /// Its tag.
+    /// Its tag, or `liveness`: when the faults are over everything comes to its end.
     pub(crate) promise: &'static str,
     pub(crate) what: String,
 }
@@ -46,7 +46,10 @@ impl Findings {
 pub(crate) fn check(history: &History, last: &Final) -> Vec<Violation> {
     let mut findings = Findings::default();
     for why in &history.unsettled {
-        findings.add("JOB-1", why);
+        findings.add("liveness", why);
+    }
+    for said in &history.refused {
+        findings.add("ACK-1", format!("the server does not start on its own data any more: {said}"));
     }
     log::check(history, last, &mut findings);
     let lives = Lives::fold(history, &last.updates, &mut findings);

@@ -30,13 +30,7 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
         server.start().await;
         load.more(ACKS_MIN).await;
         tokio::time::sleep(Duration::from_millis(u64::from(chance.next_u32() % 1_000))).await;
-        let cut = volume.prepare_cut();
-        load.recorder.note(&Saw::PowerChanges);
-        cut.now();
-        server.kill();
-        volume.unmount().expect("nobody uses it any more");
-        volume.mount().expect("it mounts again");
-        load.recorder.note(&Saw::PowerChanges);
+        cut(&volume, &mut server, &load);
         load.look();
     }
     server.start().await;
@@ -44,6 +38,17 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
     kills::report(&format!("{cuts} power cuts"), &account);
     check::assert_kept(&account, seed);
     server.kill();
+}
+
+/// The power goes while the server runs, and is back.
+pub(crate) fn cut(volume: &Volume, server: &mut Server, load: &Load) {
+    let cut = volume.prepare_cut();
+    load.recorder.note(&Saw::PowerChanges);
+    cut.now();
+    server.kill();
+    volume.unmount_soon().expect("nobody uses it any more");
+    volume.mount().expect("it mounts again");
+    load.recorder.note(&Saw::PowerChanges);
 }
 
 /// The harness bites: without this a cut that cuts nothing would prove nothing.

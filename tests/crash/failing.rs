@@ -1,7 +1,9 @@
 //! The n-th sync or write fails: strace makes the kernel answer EIO, once for each thread. The server tells its callers
 //! that it does not know, says NOT_SERVING, acknowledges nothing more and ends with its own exit code. [ACK-2]
 
+use crate::brittle::Brittle;
 use crate::check;
+use crate::cuts;
 use crate::kills;
 use crate::load::Load;
 use crate::server::Server;
@@ -9,6 +11,7 @@ use crate::server::until;
 use crate::tier;
 use gangline::cli::exit::Exit;
 use gangline::grpc::status::Reason;
+use rustix::process::Signal;
 use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
@@ -34,6 +37,45 @@ async fn after_the_nth_failed_sync_nothing_is_acknowledged_and_nothing_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_nth_failed_write_nothing_is_acknowledged_and_nothing_lost() {
     campaign("pwrite64", &[2, 10, 25, 60]).await;
+}
+
+/// The kernel forgets what a failed sync should have written, and says that all is well from then on: only what recovery
+/// writes again survives the power cut. [ACK-2]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_sync_really_failed_to_write_is_written_again_before_anybody_rests_on_it() {
+    let brittle = match Brittle::new() {
+        Ok(brittle) => brittle,
+        Err(why) => return eprintln!("SKIPPED: no write can be made to fail for real here: {why}"),
+    };
+    let seed = tier::seed("forsaken");
+    let data = brittle.volume.path().join("data");
+    let mut server = Server::new(&data, &brittle.volume.beside().join("stderr"), &kills::FLAGS);
+    let mut load = Load::start("forsaken", &server.address(), seed);
+    let rounds = tier::number("GANGLINE_FORSAKEN", 2);
+    for _ in 0..rounds {
+        server.start().await;
+        load.more(60).await;
+        fail_really(&brittle, &mut server).await;
+        server.start().await;
+        cuts::cut(&brittle.volume, &mut server, &load);
+        load.look();
+    }
+    server.start().await;
+    let account = load.settle().await;
+    kills::report(&format!("{rounds} syncs that really failed, each with a power cut after it"), &account);
+    check::assert_kept(&account, seed);
+    server.kill();
+}
+
+/// The running server meets a disk that fails, and ends; then the disk is well again.
+pub(crate) async fn fail_really(brittle: &Brittle, server: &mut Server) {
+    // What arrives while it stands still makes one large frame.
+    server.freeze().await;
+    brittle.break_under(&server.data().join("log"));
+    server.signal(Signal::CONT);
+    let status = server.ended().await;
+    assert_eq!(status.code(), Some(i32::from(Exit::DISK.code())), "it ends with its own code");
+    brittle.mend();
 }
 
 async fn campaign(call: &str, ordinals: &[u64]) {
@@ -127,7 +169,7 @@ fn watch_health(address: String) -> JoinHandle<Option<ServingStatus>> {
 }
 
 /// Whether strace can be used.
-fn traceable() -> Result<(), String> {
+pub(crate) fn traceable() -> Result<(), String> {
     let output = Command::new("strace")
         .args(["-f", "--seccomp-bpf", "-e", "trace=fdatasync", "true"])
         .stdin(Stdio::null())

@@ -36,6 +36,8 @@ pub(crate) struct History {
     pub(crate) failures: Vec<(String, String)>,
     /// Why the jobs did not come to rest when the faults were over.
     pub(crate) unsettled: Vec<String>,
+    /// What the server said when it did not start on its own data any more.
+    pub(crate) refused: Vec<String>,
 }
 
 /// A job whose submit was acknowledged.

@@ -194,6 +194,13 @@ impl Load {
         self.kept.read()
     }
 
+    /// The server does not start any more: what is to be judged is what was seen so far.
+    pub(crate) fn abandon(self, said: &str) -> Account {
+        self.recorder.note(&Saw::Refused(said.to_owned()));
+        self.recorder.flush();
+        self.kept.read()
+    }
+
     /// What the service said at the end goes into the file too.
     fn write_down(&self, last: Final) {
         let Final { updates, listed, got } = last;

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr, reason = "the figures of the campaign are what it is run for")]
 
+mod brittle;
 mod check;
 mod cuts;
 mod failing;
@@ -15,6 +16,7 @@ mod kills;
 mod load;
 mod pauses;
 mod plan;
+mod seeded;
 mod server;
 mod tier;
 mod tree;

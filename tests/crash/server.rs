@@ -32,8 +32,11 @@ pub(crate) type Address = watch::Receiver<Option<SocketAddr>>;
 pub(crate) struct Server {
     data: PathBuf,
     flags: Vec<String>,
+    binary: PathBuf,
     /// What the binary is run under, such as strace.
     under: Vec<String>,
+    /// Variables it is given besides.
+    variables: Vec<(String, String)>,
     stderr: PathBuf,
     child: Option<Child>,
     address: Arc<watch::Sender<Option<SocketAddr>>>,
@@ -45,7 +48,9 @@ impl Server {
         Server {
             data: data.to_owned(),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            binary: binary(),
             under: Vec::new(),
+            variables: Vec::new(),
             stderr: stderr.to_owned(),
             child: None,
             address: Arc::new(watch::Sender::new(None)),
@@ -55,6 +60,16 @@ impl Server {
     /// From the next start on it runs under this command; empty: by itself.
     pub(crate) fn set_under(&mut self, under: &[&str]) {
         self.under = under.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// From the next start on it is this binary.
+    pub(crate) fn set_binary(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
+    }
+
+    /// From the next start on it is given this variable too.
+    pub(crate) fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     pub(crate) fn address(&self) -> Address {
@@ -68,8 +83,8 @@ impl Server {
     /// Starts it; its address follows when it answers.
     pub(crate) fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs");
-        let binary = env!("CARGO_BIN_EXE_gangline");
-        let words: Vec<&str> = self.under.iter().map(String::as_str).chain([binary]).collect();
+        let binary = self.binary.display().to_string();
+        let words: Vec<&str> = self.under.iter().map(String::as_str).chain([binary.as_str()]).collect();
         let mut command = Command::new(words[0]);
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GANGLINE_"))
@@ -78,6 +93,7 @@ impl Server {
         }
         let stderr = File::options().append(true).create(true).open(&self.stderr).expect("a file for stderr");
         command.args(&words[1..]).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&self.data);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(&self.flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
         let mut child = command.spawn().expect("the binary starts");
         let out = child.stdout.take().expect("piped");
@@ -109,6 +125,21 @@ impl Server {
         }
     }
 
+    /// Starts it and waits until it answers or has ended; whether it answers.
+    pub(crate) async fn try_start(&mut self) -> bool {
+        self.spawn();
+        let mut address = self.address();
+        let looked = until(PATIENCE, || {
+            let listens = address.borrow_and_update().is_some();
+            (listens || self.has_ended()).then_some(listens)
+        });
+        let listens = looked.await.expect("it listens or ends");
+        if !listens {
+            self.kill();
+        }
+        listens
+    }
+
     /// A new connection to it.
     pub(crate) async fn channel(&self) -> Channel {
         let address = self.address.borrow().expect("it listens");
@@ -128,6 +159,23 @@ impl Server {
     pub(crate) fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it runs");
         rustix::process::kill_process_group(pid(child), signal).expect("it runs");
+    }
+
+    /// Stops it where it is; returns when every thread of it stands still.
+    pub(crate) async fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let child = self.child.as_ref().expect("it runs");
+        let tasks = PathBuf::from(format!("/proc/{}/task", child.id()));
+        let stands = |task: PathBuf| {
+            // A thread that has ended meanwhile stands still too.
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_none_or(|state| state.starts_with('T') || state.is_empty())
+        };
+        let still = || {
+            let mut tasks = std::fs::read_dir(&tasks).expect("it runs");
+            tasks.all(|task| stands(task.expect("it can be listed").path())).then_some(())
+        };
+        assert!(until(PATIENCE, still).await.is_some(), "it does not stand still");
     }
 
     /// Waits for its end, which it comes to by itself.
@@ -163,6 +211,11 @@ impl Drop for Server {
             eprintln!("--- the server on {} said last ---\n{}\n---", self.data.display(), self.said());
         }
     }
+}
+
+/// The binary under test: the one that was built with the tests, or the one that `GANGLINE_BINARY` names.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("GANGLINE_BINARY").map_or(env!("CARGO_BIN_EXE_gangline").into(), PathBuf::from)
 }
 
 fn pid(child: &Child) -> Pid {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A mounted file system, unmounted when it is dropped.
@@ -32,13 +33,18 @@ impl Volume {
     /// # Errors
     /// Why there is none here.
     pub(crate) fn ext4(bytes: u64) -> Result<Volume, String> {
-        run("python3", &["-c", "import fcntl"])?;
         let place = tempfile::tempdir().map_err(|error| error.to_string())?;
         let image = place.path().join("image");
-        let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
-        file.set_len(bytes).map_err(|error| error.to_string())?;
+        make_ext4(&image, bytes)?;
+        Volume::of_image(&image, place)
+    }
+
+    /// The file system in this file, mounted in this place.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub(crate) fn of_image(image: &Path, place: TempDir) -> Result<Volume, String> {
         let image = image.display().to_string();
-        run("mkfs.ext4", &["-q", &image])?;
         Volume::mounted(["-o", "loop", "-t", "ext4", &image].map(str::to_owned).to_vec(), place)
     }
 
@@ -72,11 +78,27 @@ impl Volume {
     pub(crate) fn mount(&self) -> Result<(), String> {
         let path = self.path().display().to_string();
         let words: Vec<&str> = self.mount.iter().map(String::as_str).chain([path.as_str()]).collect();
-        run("mount", &words)
+        run("mount", &words).map(drop)
     }
 
     pub(crate) fn unmount(&self) -> Result<(), String> {
-        run("umount", &[&self.path().display().to_string()])
+        run("umount", &[&self.path().display().to_string()]).map(drop)
+    }
+
+    /// Unmounts it as soon as a server that is being killed has let go of it.
+    ///
+    /// # Errors
+    /// Why it cannot be unmounted in time.
+    pub(crate) fn unmount_soon(&self) -> Result<(), String> {
+        let mut last = self.unmount();
+        for _ in 0..1_000 {
+            if last.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            last = self.unmount();
+        }
+        last
     }
 
     /// Makes a tmpfs hold so many MiB.
@@ -119,11 +141,22 @@ impl Drop for Volume {
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+/// Makes an ext4 file system in a sparse file.
+///
+/// # Errors
+/// Why that is not possible here.
+pub(crate) fn make_ext4(image: &Path, bytes: u64) -> Result<(), String> {
+    run("python3", &["-c", "import fcntl"])?;
+    let file = std::fs::File::create(image).map_err(|error| error.to_string())?;
+    file.set_len(bytes).map_err(|error| error.to_string())?;
+    run("mkfs.ext4", &["-q", "-b", "4096", &image.display().to_string()]).map(drop)
+}
+
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

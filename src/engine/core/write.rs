@@ -7,6 +7,8 @@ use crate::engine::view::Published;
 use crate::log;
 use crate::log::Log;
 use crate::log::frame::Frame;
+#[cfg(any(test, feature = "seeded-bugs"))]
+use crate::seeded::Bug;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -58,12 +60,20 @@ impl<L: Log> Core<L> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
+        #[cfg(any(test, feature = "seeded-bugs"))]
+        if Bug::PublishBeforeSync.is_in() {
+            self.publish_appended();
+        }
         self.log.sync()?;
         self.vouch_at = Some(self.now.tick.after(self.options.vouch_after));
+        self.publish_appended();
+        Ok(())
+    }
+
+    fn publish_appended(&mut self) {
         for (draft, frame) in std::mem::take(&mut self.appended) {
             self.publish(draft, &frame);
         }
-        Ok(())
     }
 
     fn frame(&self, body: Bytes, updates: u32) -> Frame {

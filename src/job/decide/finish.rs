@@ -18,6 +18,8 @@ use crate::job::spec::Payload;
 use crate::job::state::Job;
 use crate::job::state::State;
 use crate::job::table::Slot;
+#[cfg(any(test, feature = "seeded-bugs"))]
+use crate::seeded::Bug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +80,10 @@ pub fn finish(
     match finish {
         Finish::Complete { result, content_type, usage } => {
             events.push(Event::Succeeded { id, queue, attempt, result, content_type, usage });
+            #[cfg(any(test, feature = "seeded-bugs"))]
+            if Bug::TwoTerminals.is_in() {
+                events.extend(events.last().cloned());
+            }
         }
         Finish::Fail { failure, retryable } => fail(state, job, failure, retryable, now, chance, events),
         Finish::Release { delay, reason } => {

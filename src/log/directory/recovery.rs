@@ -25,6 +25,8 @@ use crate::log::directory::trim;
 use crate::log::directory::window::fill;
 use crate::log::frame::Frame;
 use crate::log::frame::Hash;
+#[cfg(any(test, feature = "seeded-bugs"))]
+use crate::seeded::Bug;
 use std::collections::VecDeque;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -193,6 +195,8 @@ fn walk(reader: &Reader) -> Result<Walk, Error> {
     let mut walk =
         Walk { head, time: Timestamp(0), end: HEADER_BYTES, vouched_end: HEADER_BYTES, unvouched: 0 };
     let mut unvouched: VecDeque<(Position, u64)> = VecDeque::new();
+    #[cfg(any(test, feature = "seeded-bugs"))]
+    let mut before_last = None;
     while let Some(header) = reader.header_at(&mut window, walk.end)? {
         let (synced_up_to, span) = (header.synced_up_to, header.span());
         let Some(frame) = reader.frame_at(&mut window, walk.end, header)? else { break };
@@ -201,6 +205,10 @@ fn walk(reader: &Reader) -> Result<Walk, Error> {
             break;
         }
         let (position, sequence) = (frame.position, frame.first_sequence);
+        #[cfg(any(test, feature = "seeded-bugs"))]
+        {
+            before_last = (walk.end > HEADER_BYTES).then_some((walk.head, walk.end));
+        }
         reader.note(Place { position, sequence, offset: walk.end });
         walk.end += span;
         walk.head = after(&frame);
@@ -212,6 +220,12 @@ fn walk(reader: &Reader) -> Result<Walk, Error> {
             walk.vouched_end = end;
             unvouched.pop_front();
         }
+    }
+    #[cfg(any(test, feature = "seeded-bugs"))]
+    if let Some(before) = before_last.filter(|_| Bug::ReuseSequence.is_in())
+        && unvouched.pop_back().is_some()
+    {
+        (walk.head, walk.end) = before;
     }
     walk.unvouched = unvouched.len() as u64;
     Ok(walk)
@@ -268,6 +282,10 @@ fn secure(layout: &Layout, current: &Reader, walk: &Walk, gone: &[Reader]) -> Re
     let length = usize::try_from(walk.end - walk.vouched_end).expect("a segment fits in memory");
     let mut tail = vec![0; length];
     fill(&current.file, &mut tail, walk.vouched_end).map_err(io("reading", path))?;
+    #[cfg(any(test, feature = "seeded-bugs"))]
+    if Bug::TrustPageCache.is_in() {
+        tail.clear();
+    }
     current.file.write_all_at(&tail, walk.vouched_end).map_err(io("writing", path))?;
     let mut at = walk.end;
     while at < current.header.bytes {

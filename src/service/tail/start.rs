@@ -4,6 +4,8 @@ use crate::engine::Handle;
 use crate::job::id::Position;
 use crate::job::id::Sequence;
 use crate::job::id::StoreId;
+#[cfg(any(test, feature = "seeded-bugs"))]
+use crate::seeded::Bug;
 use crate::service::Error;
 use crate::service::Service;
 use crate::service::tail::read_back;
@@ -88,6 +90,8 @@ async fn after(service: &Service, cursor: Sequence) -> Result<Place, Error> {
     if cursor >= seen.sequence {
         return Ok(Place { cursor, next: seen.position.next() });
     }
+    #[cfg(any(test, feature = "seeded-bugs"))]
+    let cursor = if Bug::DropUpdateAtResume.is_in() { cursor.plus(1) } else { cursor };
     let wanted = cursor.plus(1);
     if let Some(next) = engine.view().position_of(wanted) {
         return Ok(Place { cursor, next });

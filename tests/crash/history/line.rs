@@ -41,6 +41,8 @@ pub(crate) enum Saw {
     PowerChanges,
     /// The faults are over and the jobs do not come to rest.
     Unsettled(String),
+    /// The server does not start on its own data any more.
+    Refused(String),
     /// At the end: an update of the log, with payload and result. It and what follows is protobuf in base64.
     Update(String),
     /// At the end: a job as listed.
@@ -88,6 +90,7 @@ impl Saw {
             Saw::Reconnects(index) => reading(history, index)?.reconnects += 1,
             Saw::Failed(call, reason) => history.failures.push((call, reason)),
             Saw::Unsettled(why) => history.unsettled.push(why),
+            Saw::Refused(said) => history.refused.push(said),
             Saw::Update(text) => last.updates.push(message(&text)?),
             Saw::Listed(text) => last.listed.push(message(&text)?),
             Saw::Got(Ok(text)) => last.got.push(Ok(message(&text)?)),

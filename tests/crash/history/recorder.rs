@@ -87,6 +87,7 @@ impl Sum {
             | Saw::Reconnects(_)
             | Saw::Failed(..)
             | Saw::Unsettled(_)
+            | Saw::Refused(_)
             | Saw::Update(_)
             | Saw::Listed(_)
             | Saw::Got(_)

@@ -27,6 +27,8 @@ const SLOTS: u32 = 16;
 const FINISHES_BYTES_MAX: usize = 450_000;
 /// How long it waits before it tells again what a full disk had no space for.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How late it tries to finish what it has lost, at most.
+const LATE_MAX_MS: u32 = 300;
 
 pub(crate) struct Worker {
     name: String,
@@ -38,6 +40,8 @@ pub(crate) struct Worker {
     held: HashMap<u64, Held>,
     /// Finishes without an answer, by token.
     unanswered: HashMap<u64, Unanswered>,
+    /// Leases it has lost, and when it tries to finish them all the same: another worker may hold the job then.
+    lost: Vec<(Instant, v1::Lease)>,
 }
 
 struct Unanswered {
@@ -71,6 +75,7 @@ impl Worker {
             chance,
             held: HashMap::new(),
             unanswered: HashMap::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -91,7 +96,9 @@ impl Worker {
         while open.left > 0 {
             let done = self.held.values().map(|held| held.done_at);
             let again = self.unanswered.values().filter_map(|told| told.again_at);
-            let next = done.chain(again).min().unwrap_or_else(|| Instant::now() + open.alive_every);
+            let lost = self.lost.iter().map(|(at, _)| *at);
+            let next =
+                done.chain(again).chain(lost).min().unwrap_or_else(|| Instant::now() + open.alive_every);
             tokio::select! {
                 biased;
                 message = open.inbound.message() => {
@@ -102,7 +109,8 @@ impl Worker {
                     }
                 }
                 () = tokio::time::sleep_until(next) => {
-                    let again = self.again_due();
+                    let mut again = self.again_due();
+                    again.extend(self.lost_due());
                     let mut finishes = self.finish_due();
                     let free_slots = u32::try_from(finishes.len()).expect("few slots");
                     finishes.extend(again);
@@ -117,7 +125,8 @@ impl Worker {
 
     async fn open(&mut self, channel: Channel) -> Result<Open, Status> {
         let (outbound, requests) = mpsc::channel(16);
-        let forgotten = if self.chance.next_u32().is_multiple_of(8) { self.forget_one() } else { None };
+        let count = (self.chance.next_u32() % 8).saturating_sub(4);
+        let forgotten: Vec<v1::Lease> = (0..count).filter_map(|_| self.forget_one()).collect();
         let named = self.held.values().map(|held| held_of(&held.lease));
         let unanswered = self.unanswered.values().map(|Unanswered { finish, .. }| v1::HeldLease {
             job_id: finish.job_id.clone(),
@@ -138,7 +147,7 @@ impl Worker {
         let welcome = message.welcome.take().expect("the first message welcomes");
         let period = welcome.lease_period.expect("a lease period");
         let period = Duration::try_from(period).expect("a time span");
-        let left = 20 + self.chance.next_u32() % 2_000;
+        let left = 20 + self.chance.next_u32() % 500;
         let open = Open { outbound, inbound, alive_every: period / 4, left };
         self.resume(&open, &welcome.held, forgotten).await?;
         let freed = self.hear(message)?;
@@ -147,20 +156,21 @@ impl Worker {
         Ok(open)
     }
 
-    /// Sends again what is unanswered and still held; of what is gone it tries some finishes all the same.
+    /// Sends again what is unanswered and still held; what is gone it tries to finish later all the same.
     async fn resume(
         &mut self,
         open: &Open,
         still: &[v1::HeldLease],
-        forgotten: Option<v1::Lease>,
+        forgotten: Vec<v1::Lease>,
     ) -> Result<(), Status> {
         let is_held = |token: &u64| still.iter().any(|held| held.token == *token);
         let gone = self.held.extract_if(|token, _| !is_held(token)).map(|(_, held)| held.lease);
-        let gone: Vec<v1::Lease> = gone.chain(forgotten).collect();
+        for lease in gone.chain(forgotten) {
+            let late = Duration::from_millis(u64::from(self.chance.next_u32() % LATE_MAX_MS));
+            self.lost.push((Instant::now() + late, lease));
+        }
         self.unanswered.retain(|token, _| is_held(token));
-        let mut finishes: Vec<v1::Finish> =
-            self.unanswered.values().map(|told| told.finish.clone()).collect();
-        finishes.extend(gone.iter().map(|lease| finish_of(lease, Ending::Completed)));
+        let finishes: Vec<v1::Finish> = self.unanswered.values().map(|told| told.finish.clone()).collect();
         for finish in &finishes {
             self.note(finish.clone());
         }
@@ -244,6 +254,17 @@ impl Worker {
         let now = Instant::now();
         let due = self.unanswered.values().filter(|told| told.again_at.is_some_and(|at| at <= now));
         let finishes: Vec<v1::Finish> = due.map(|told| told.finish.clone()).collect();
+        for finish in &finishes {
+            self.note(finish.clone());
+        }
+        finishes
+    }
+
+    /// Finishes of leases that it has lost.
+    fn lost_due(&mut self) -> Vec<v1::Finish> {
+        let now = Instant::now();
+        let due = self.lost.extract_if(.., |(at, _)| *at <= now);
+        let finishes: Vec<v1::Finish> = due.map(|(_, lease)| finish_of(&lease, Ending::Completed)).collect();
         for finish in &finishes {
             self.note(finish.clone());
         }
