@@ -81,7 +81,8 @@ def _of_transport(code: str, text: str, address: str) -> CallError:
     if code == "UNIMPLEMENTED":
         return ServerFault(f"{address} is no Gangline server: {text}", code=code, outcome_unknown=False)
     if code in ("OUT_OF_RANGE", "RESOURCE_EXHAUSTED"):
-        return Exhausted(f"a message was over a limit between here and {address}: {text}", code=code)
+        limit = "the server's is transport.request_bytes_max"
+        return Exhausted(f"a message was over a limit between here and {address} ({limit}): {text}", code=code)
     return ServerFault(f"{address} or something before it refused: {text}", code=code)
 
 

@@ -3,6 +3,9 @@
 Pure: it makes no call, takes no lock and reads no clock. Both clients drive it. Jobs that are not known to be accepted are
 kept; after a broken link they are sent again from the first of them, also those that the server has accepted meanwhile: it
 skips them, and answers with the ids that they got.
+
+Which job a refusal is about, only a message says that holds one job while nothing else is on its way: answers may be lost with
+the stream that the refusal ended. So after a refusal messages go one at a time, and become smaller until the job is found.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Generic
 from typing import TypeVar
 from uuid import UUID
 
+from gangline.errors import InvalidArgument
 from gangline.errors import ServerFault
 from gangline.tracking import Tracked
 from gangline.v1 import job_pb2
@@ -24,6 +28,12 @@ WINDOW_BYTES = 16 << 20
 # One message holds at most so many jobs and, if it is more than one, so many bytes.
 BATCH_JOBS = 1_000
 BATCH_BYTES = 1 << 20
+# What a message holds besides its jobs, and besides each of them, at most.
+MESSAGE_BYTES = 32
+JOB_BYTES = 8
+# A stream on which nothing was accepted for so long, with jobs on their way, is opened anew; the next one after twice as long,
+# so that a slow link or a queue that stays full does not have it start for ever.
+PROGRESS_SECONDS = 120.0
 
 H = TypeVar("H", bound=Tracked)
 
@@ -39,7 +49,15 @@ class Producer(Generic[H]):
         self._unanswered: deque[tuple[job_pb2.JobSpec, int, H]] = deque()
         self._bytes = 0
         self._sent = 0
-        self._alone = 0
+        self._stored = 0
+        self._request_bytes_max = 0
+        # After a refusal: how many jobs the next message holds at most, and among how many the refused one is. 0: none was.
+        self._try = 0
+        self._suspects = 0
+        self.progress_seconds = PROGRESS_SECONDS
+        """How long to wait for something to be accepted before the stream is opened anew."""
+        self._mark: tuple[int, bool] | None = None
+        self._since = 0.0
 
     @property
     def has_room(self) -> bool:
@@ -54,7 +72,19 @@ class Producer(Generic[H]):
     @property
     def has_batch(self) -> bool:
         """Whether there is something to be sent now."""
-        return self.is_open and self._sent < len(self._unanswered)
+        if not self.is_open or self._sent == len(self._unanswered) or (self._try and self._sent):
+            return False
+        return self._is_read(self._unanswered[self._sent][1])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the next job is larger than what the server reads: the stream ends before it, for `too_large`."""
+        return self.is_open and self._sent < len(self._unanswered) and not self._is_read(self._unanswered[self._sent][1])
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether jobs are on their way."""
+        return self.is_open and self._sent > 0
 
     def push(self, spec: job_pb2.JobSpec, handle: H) -> None:
         """Takes the next job, to be called while there is room."""
@@ -66,32 +96,37 @@ class Producer(Generic[H]):
         """The first message of a new stream."""
         self.is_open = False
         self._sent = 0
+        self._mark = None
         start = job_service_pb2.SubmitStart(producer_id=self.name)
         return job_service_pb2.StreamSubmitRequest(start=start)
 
-    def resumed(self, last_ordinal: int) -> None:
+    def resumed(self, resumed: job_service_pb2.SubmitResumed) -> None:
         """The first answer of a new stream.
 
         Raises:
             ServerFault: the server knows less than it had acknowledged.
         """
+        last_ordinal = resumed.last_ordinal
         if last_ordinal < self._accepted:
             raise ServerFault(
                 f"the server knows this producer's jobs only up to number {last_ordinal}, but had accepted "
                 f"{self._accepted}: it was restored from an older state, or has forgotten the producer"
             )
+        self._stored = last_ordinal
+        self._request_bytes_max = resumed.request_bytes_max
         self.is_open = True
 
     def batch(self) -> job_service_pb2.StreamSubmitRequest:
         """The next message, to be called while there is one."""
-        first, size = self._sent, 0
+        first, size = self._sent, MESSAGE_BYTES
         specs: list[job_pb2.JobSpec] = []
-        most = 1 if self._alone > first else BATCH_JOBS
+        most = self._try or BATCH_JOBS
+        bytes_max = min(BATCH_BYTES, self._request_bytes_max or BATCH_BYTES)
         unanswered = self._unanswered
         for place in range(first, min(first + most, len(unanswered))):
             spec, spec_bytes, _ = unanswered[place]
-            size += spec_bytes
-            if specs and size > BATCH_BYTES:
+            size += JOB_BYTES + spec_bytes
+            if specs and size > bytes_max:
                 break
             specs.append(spec)
         self._sent += len(specs)
@@ -115,27 +150,73 @@ class Producer(Generic[H]):
                 known.append((handle, _text(number + place), since))
             self._accepted += accepted.count
             self._sent -= accepted.count
-            self._alone = max(0, self._alone - accepted.count)
+            self._narrow(accepted.count)
+        if known:
+            self.progress_seconds = PROGRESS_SECONDS
         return known
 
-    def refused(self) -> H | None:
-        """A batch was refused because of one of its jobs, and the stream ended: the handle of that job, which is taken out.
+    def _narrow(self, accepted: int) -> None:
+        """So many of the jobs that were sent alone are not the refused one."""
+        if not self._try:
+            return
+        self._suspects = max(0, self._suspects - accepted)
+        if self._suspects:
+            self._try = (self._suspects + 1) // 2
+        elif not self._sent:
+            self._try = 2 * self._try if 2 * self._try < BATCH_JOBS else 0
 
-        `None` if it is not known yet which job it is: it will be after another stream, on which each goes alone.
+    def too_large(self) -> tuple[H, InvalidArgument] | None:
+        """The stream has ended: the job that it ended before, which is taken out, and why. `None`: there is none."""
+        if not self.is_open or not self._unanswered or self._is_read(self._unanswered[0][1]):
+            return None
+        size = MESSAGE_BYTES + JOB_BYTES + self._unanswered[0][1]
+        text = (
+            f"the job takes a message of {size} bytes, and the server reads at most {self._request_bytes_max} "
+            "(transport.request_bytes_max): store the data elsewhere and submit where it is, or raise the server's limit"
+        )
+        return self._take_out(), InvalidArgument(text, reason="PAYLOAD_TOO_LARGE", outcome_unknown=False)
+
+    def refused(self) -> H | None:
+        """A message was refused because of one of its jobs, and the stream ended: the handle of that job, which is taken out.
+
+        To be called while jobs are on their way. `None` if it is not known yet which job it is: it will be after other streams.
         """
-        if self._alone and self._unanswered:
-            self._alone -= 1
-            _, size, handle = self._unanswered.popleft()
-            self._bytes -= size
-            return handle
-        self._alone = min(len(self._unanswered), BATCH_JOBS)
+        if self._sent == 1:
+            self._try, self._suspects = 1, 0
+            return self._take_out()
+        self._suspects = min(self._sent, BATCH_JOBS)
+        self._try = (self._suspects + 1) // 2
         return None
+
+    def _take_out(self) -> H:
+        """Gives up the first job."""
+        _, size, handle = self._unanswered.popleft()
+        self._bytes -= size
+        self._sent = 0
+        if self._accepted < self._stored:
+            # It was accepted before, its answer was lost, and a server with other limits refuses it now: its number is taken.
+            self._accepted += 1
+        return handle
+
+    def stands_still(self, now: float) -> bool:
+        """Whether nothing was accepted for `progress_seconds`, with jobs on their way; to be asked from time to time.
+
+        `now`: seconds of any clock that does not go back.
+        """
+        mark = None if self.is_open and not self._sent else (self._accepted, self.is_open)
+        if mark is None or mark != self._mark:
+            self._mark, self._since = mark, now
+            return False
+        return now - self._since >= self.progress_seconds
+
+    def _is_read(self, spec_bytes: int) -> bool:
+        return not self._request_bytes_max or MESSAGE_BYTES + JOB_BYTES + spec_bytes <= self._request_bytes_max
 
     def withdraw(self) -> list[H]:
         """Gives up what is not known to be accepted: its handles."""
         handles = [handle for _, _, handle in self._unanswered]
         self._unanswered.clear()
-        self._bytes = self._sent = self._alone = 0
+        self._bytes = self._sent = self._try = self._suspects = 0
         return handles
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,9 @@ from gangline.v1 import job_service_pb2
 
 logger = logging.getLogger("gangline")
 
+# How often it is looked, in the time that nothing may be accepted, whether something was.
+LOOKS = 8
+
 
 class Submitter:
     """Submits what is pushed, in order. A handle is accepted when it has its id, refused when it has an outcome."""
@@ -40,6 +44,7 @@ class Submitter:
         self._changed = threading.Condition()
         self._stream = 0
         self._call: Any = None
+        self._is_stalled = False
         self._is_finished = False
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="gangline-submit", daemon=True)
@@ -109,7 +114,8 @@ class Submitter:
                 logger.exception("an answer cannot be read")
                 error = CallError(f"an answer cannot be read: {failed!r}")
             self._hang_up()
-            self._mend(error, patience)
+            if not self._goes_on():
+                self._mend(error, patience)
 
     def _has_work(self) -> bool:
         """Waits for something to submit; whether there is any before the end."""
@@ -121,19 +127,34 @@ class Submitter:
     def _speak(self, patience: Patience) -> None:
         with self._changed:
             self._stream += 1
+            self._is_stalled = False
             messages = self._messages(self._stream, self._producer.start())
             self._call = self._calls.jobs.StreamSubmit(messages)
-        for response in self._call:
+        over = threading.Event()
+        threading.Thread(target=self._watch, args=(self._call, over), name="gangline-submit-watch", daemon=True).start()
+        try:
+            for response in self._call:
+                with self._changed:
+                    if response.HasField("resumed"):
+                        self._producer.resumed(response.resumed)
+                    known = self._producer.accepted(response)
+                    ended = self._follower.track(known)
+                    if known and self._producer.is_done:
+                        self._follower.unexpect()
+                    self._changed.notify_all()
+                self._follower.settle(ended)
+                patience.restore()
+        finally:
+            over.set()
+
+    def _watch(self, call: Any, over: threading.Event) -> None:
+        """Ends a stream on which nothing moves."""
+        while not over.wait(self._producer.progress_seconds / LOOKS):
             with self._changed:
-                if response.HasField("resumed"):
-                    self._producer.resumed(response.resumed.last_ordinal)
-                known = self._producer.accepted(response)
-                ended = self._follower.track(known)
-                if known and self._producer.is_done:
-                    self._follower.unexpect()
-                self._changed.notify_all()
-            self._follower.settle(ended)
-            patience.restore()
+                self._is_stalled = self._producer.stands_still(time.monotonic())
+            if self._is_stalled:
+                call.cancel()
+                return
 
     def _messages(
         self, stream: int, start: job_service_pb2.StreamSubmitRequest
@@ -143,7 +164,7 @@ class Submitter:
         while True:
             with self._changed:
                 while self._stream == stream and not self._producer.has_batch:
-                    if self._is_finished and self._producer.is_done:
+                    if self._producer.is_cut or (self._is_finished and self._producer.is_done):
                         return
                     self._changed.wait()
                 if self._stream != stream:
@@ -158,12 +179,28 @@ class Submitter:
         if self._call is not None:
             self._call.cancel()
 
+    def _goes_on(self) -> bool:
+        """Whether the next stream may follow at once: a server that answers is there, and its queue may be full for long."""
+        with self._changed:
+            goes_on = self._is_stalled and self._producer.is_open
+            if goes_on:
+                seconds = self._producer.progress_seconds
+                self._producer.progress_seconds *= 2
+        if goes_on:
+            logger.info("nothing was accepted for %.0f s; opening the submit stream anew (a queue may be full)", seconds)
+        return goes_on
+
     def _mend(self, error: CallError, patience: Patience) -> None:
+        refused: JobHandle | None
         with self._changed:
             if self._producer.is_done or self._error is not None:
                 return
-            may_blame = self._producer.is_open and blames_a_job(error)
-            refused = self._producer.refused() if may_blame else None
+            too_large = self._producer.too_large()
+            may_blame = too_large is not None or (self._producer.is_waiting and blames_a_job(error))
+            if too_large is not None:
+                refused, error = too_large
+            else:
+                refused = self._producer.refused() if may_blame else None
             if refused is not None and self._producer.is_done:
                 self._follower.unexpect()
         if refused is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
@@ -20,6 +22,7 @@ from gangline.faults import blames_a_job
 from gangline.faults import error_of
 from gangline.patience import Patience
 from gangline.producing import Producer
+from gangline.submitter import LOOKS
 from gangline.v1 import job_pb2
 from gangline.v1 import job_service_pb2
 
@@ -41,6 +44,8 @@ class AsyncSubmitter:
         self._changed = Signal()
         self._stream = 0
         self._pushed = 0
+        self._is_stalled = False
+        self._look: asyncio.TimerHandle
         self._is_finished = False
         self._error: Exception | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -89,7 +94,9 @@ class AsyncSubmitter:
         while await self._has_work():
             error: CallError = Unavailable("the server ended the submit stream", code="UNAVAILABLE")
             self._stream += 1
+            self._is_stalled = False
             call = self._calls.jobs.StreamSubmit(self._messages(self._stream, self._producer.start()))
+            self._look_later(call)
             try:
                 async for response in call:
                     self._answer(response)
@@ -98,12 +105,29 @@ class AsyncSubmitter:
                 error = error_of(failed, self._address)
             except CallError as failed:
                 error = failed
+            except asyncio.CancelledError:
+                # So grpc.aio says that the call was cancelled here, which `_look_at` does too.
+                if not self._is_stalled:
+                    raise
             except Exception as failed:
                 logger.exception("an answer cannot be read")
                 error = CallError(f"an answer cannot be read: {failed!r}")
             finally:
+                self._look.cancel()
                 call.cancel()
-            await self._mend(error, patience)
+            if not self._goes_on():
+                await self._mend(error, patience)
+
+    def _look_later(self, call: Any) -> None:
+        self._look = asyncio.get_running_loop().call_later(self._producer.progress_seconds / LOOKS, self._look_at, call)
+
+    def _look_at(self, call: Any) -> None:
+        """Ends a stream on which nothing moves."""
+        self._is_stalled = self._producer.stands_still(time.monotonic())
+        if self._is_stalled:
+            call.cancel()
+        else:
+            self._look_later(call)
 
     async def _has_work(self) -> bool:
         """Waits for something to submit; whether there is any before the end."""
@@ -113,7 +137,7 @@ class AsyncSubmitter:
 
     def _answer(self, response: job_service_pb2.StreamSubmitResponse) -> None:
         if response.HasField("resumed"):
-            self._producer.resumed(response.resumed.last_ordinal)
+            self._producer.resumed(response.resumed)
         known = self._producer.accepted(response)
         ended = self._follower.track(known)
         if known and self._producer.is_done:
@@ -129,16 +153,30 @@ class AsyncSubmitter:
         while self._stream == stream:
             if self._producer.has_batch:
                 yield self._producer.batch()
-            elif self._is_finished and self._producer.is_done:
+            elif self._producer.is_cut or (self._is_finished and self._producer.is_done):
                 return
             else:
                 await self._changed.wait()
 
+    def _goes_on(self) -> bool:
+        """Whether the next stream may follow at once: a server that answers is there, and its queue may be full for long."""
+        if not self._is_stalled or not self._producer.is_open:
+            return False
+        seconds = self._producer.progress_seconds
+        self._producer.progress_seconds *= 2
+        logger.info("nothing was accepted for %.0f s; opening the submit stream anew (a queue may be full)", seconds)
+        return True
+
     async def _mend(self, error: CallError, patience: Patience) -> None:
         if self._producer.is_done or self._error is not None:
             return
-        if self._producer.is_open and blames_a_job(error):
-            refused = self._producer.refused()
+        refused: AsyncJobHandle | None
+        too_large = self._producer.too_large()
+        if too_large is not None or (self._producer.is_waiting and blames_a_job(error)):
+            if too_large is not None:
+                refused, error = too_large
+            else:
+                refused = self._producer.refused()
             if refused is not None:
                 if self._producer.is_done:
                     self._follower.unexpect()
