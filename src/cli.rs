@@ -11,6 +11,7 @@ mod cancel;
 mod changes;
 mod config;
 mod cursors;
+mod damaged;
 mod delete;
 mod diff;
 mod export;

@@ -7,6 +7,7 @@
 pub mod directory;
 pub mod frame;
 pub mod memory;
+pub mod shell;
 #[cfg(test)]
 pub(crate) mod suite;
 
@@ -247,7 +248,8 @@ pub enum Error {
     },
     /// The directory was written by an older release, in a format that only a migration reads. [FMT-1]
     #[error(
-        "{place} has format {found}; this release serves format {known}: `gangline migrate {place}` brings it there"
+        "{place} has format {found}; this release serves format {known}: `gangline migrate {}` brings it there",
+        shell::word(place)
     )]
     OlderFormat {
         /// The data directory or file.
@@ -258,7 +260,7 @@ pub enum Error {
         known: u32,
     },
     /// A migration of the directory was interrupted after it had switched to its new files.
-    #[error("a migration of {place} was interrupted: `gangline migrate {place}` finishes it")]
+    #[error("a migration of {place} was interrupted: `gangline migrate {}` finishes it", shell::word(place))]
     Migrating {
         /// The data directory.
         place: String,

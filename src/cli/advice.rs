@@ -1,6 +1,6 @@
 //! What to do about an error, where its own text does not say it.
 
-use crate::cli::serve;
+use crate::cli::damaged::Damaged;
 use crate::client;
 use crate::engine;
 use crate::engine::recover;
@@ -14,11 +14,8 @@ use tonic::Code;
 /// What to do about `error`, if its text leaves that open.
 pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
-        if let Some(serve::Damaged { directory, .. }) = cause.downcast_ref::<serve::Damaged>() {
-            let directory = directory.display();
-            return Some(format!(
-                "`gangline verify {directory}` shows what is lost, `gangline salvage {directory} OUT` copies the rest"
-            ));
+        if let Some(damaged) = cause.downcast_ref::<Damaged>() {
+            return Some(damaged.advice());
         }
         if let Some(error) = cause.downcast_ref::<server::Error>() {
             return of_server(error);
@@ -87,13 +84,11 @@ fn of_server(error: &server::Error) -> Option<String> {
 fn of_recovery(error: &recover::Error) -> Option<String> {
     match error {
         recover::Error::Log(error) => of_log(error),
+        // Whoever knows the directory says what to do.
         recover::Error::Frame { .. }
         | recover::Error::Inconsistent { .. }
         | recover::Error::Broken { .. }
-        | recover::Error::Gap { .. } => Some(
-            "nothing was changed; `gangline verify DIR` shows what is wrong, `gangline salvage DIR OUT` copies the rest"
-                .to_owned(),
-        ),
+        | recover::Error::Gap { .. } => None,
     }
 }
 

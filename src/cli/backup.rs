@@ -3,6 +3,7 @@
 mod bar;
 
 use crate::cli::backup::bar::Bar;
+use crate::cli::damaged;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::show::text;
@@ -35,7 +36,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let bar = Bar::new();
     let links = if arguments.copy { Links::No } else { Links::Allowed };
-    let taken = backup::take(&arguments.data, &arguments.out, links, &mut |progress| bar.show(progress))?;
+    let taken = backup::take(&arguments.data, &arguments.out, links, &mut |progress| bar.show(progress));
+    let taken = taken.map_err(|error| damaged::refused(&arguments.data, error))?;
     drop(bar);
     if arguments.json {
         output::json([to_json(&taken)])?;

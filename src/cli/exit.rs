@@ -87,6 +87,12 @@ pub fn of(error: &anyhow::Error) -> Exit {
     error.chain().find_map(of_cause).unwrap_or(Exit::BUG)
 }
 
+/// The same of an error and its causes.
+#[must_use]
+pub fn of_error(error: &(dyn std::error::Error + 'static)) -> Exit {
+    anyhow::Chain::new(error).find_map(of_cause).unwrap_or(Exit::BUG)
+}
+
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<server::Error>() {
         return Some(of_server(error));
@@ -110,8 +116,8 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     {
         return Some(Exit::USAGE);
     }
-    if cause.is::<known::Unknown>() {
-        return Some(Exit::NOT_FOUND);
+    if let Some(error) = cause.downcast_ref::<known::Unknown>() {
+        return Some(of_unknown(error));
     }
     if cause.is::<run::Conflict>() {
         return Some(Exit::CONFLICT);
@@ -120,6 +126,13 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(of_pool(error));
     }
     cause.downcast_ref::<io::Error>().map(of_io)
+}
+
+fn of_unknown(error: &known::Unknown) -> Exit {
+    match error {
+        known::Unknown::Nameless(_) => Exit::DAMAGED,
+        known::Unknown::Ahead { .. } | known::Unknown::Trimmed { .. } => Exit::NOT_FOUND,
+    }
 }
 
 fn of_lines(error: &lines::Error) -> Exit {
@@ -149,7 +162,7 @@ fn of_io(error: &io::Error) -> Exit {
 }
 
 /// The exit code of a server that does not start.
-pub(in crate::cli) fn of_server(error: &server::Error) -> Exit {
+fn of_server(error: &server::Error) -> Exit {
     match error {
         server::Error::Log(error) | server::Error::Engine(engine::Error::Log(error)) => of_log(error),
         server::Error::Engine(engine::Error::Recover(error)) => of_recovery(error),

@@ -20,6 +20,11 @@ pub(crate) enum Unknown {
         /// The newest update.
         last: Sequence,
     },
+    /// Nothing says which store it is, so that its jobs have no name outside of it.
+    #[error(
+        "every file of {0} that says which store it is, is damaged: `gangline salvage` makes a new one of it"
+    )]
+    Nameless(String),
     /// What led there was trimmed.
     #[error(
         "{directory} does not tell what was as of {wanted}: the log before frame {floor} was trimmed{}",
@@ -59,6 +64,17 @@ pub(crate) fn as_of(directory: &DataDirectory, until: Until) -> anyhow::Result<A
             Err(Unknown::Ahead { directory: path(), wanted, last }.into())
         }
         Until::Sequence(_) | Until::Time(_) | Until::End => Ok(as_of),
+    }
+}
+
+/// Makes sure that the log of `directory` comes to `until`, as [`as_of`] does.
+///
+/// # Errors
+/// As [`as_of`].
+pub(crate) fn reaches(directory: &DataDirectory, until: Until) -> anyhow::Result<()> {
+    match until {
+        Until::End | Until::Time(_) => Ok(()),
+        Until::Sequence(_) => as_of(directory, until).map(drop),
     }
 }
 

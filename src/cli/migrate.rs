@@ -2,6 +2,7 @@
 
 use crate::cli::exit::Exit;
 use crate::cli::output;
+use crate::cli::show::text;
 use crate::log::directory::migrate;
 use crate::log::directory::migrate::Left;
 use crate::log::directory::migrate::Moment;
@@ -108,7 +109,7 @@ fn lines(plan: &Plan<'_>) -> Vec<String> {
         lines.push(room(plan));
     }
     if !plan.steps.is_empty() || plan.left != Left::Nothing {
-        lines.push(format!("next: gangline migrate {}", plan.place.display()));
+        lines.push(format!("next: gangline migrate {}", text::shell(&plan.place)));
     }
     lines
 }
@@ -131,7 +132,10 @@ fn done(plan: &Plan<'_>, format: u32) -> String {
     match (plan.left, plan.found == format) {
         (Left::Moving, true) => format!("{place}: the migration to format {format} is finished"),
         (Left::Nothing | Left::Begun, true) => format!("{place} has format {format}: nothing was to be done"),
-        (_, false) => format!("{place} has format {format} now; next: gangline serve --data {place}"),
+        (_, false) => format!(
+            "{place} has format {format} now; next: gangline serve --data {}",
+            text::shell(&plan.place)
+        ),
     }
 }
 

@@ -34,7 +34,8 @@ pub(crate) struct Remote {
     address: Address,
 }
 
-fn address(text: &str) -> Result<String, String> {
+/// An address as it is typed, checked as far as that is possible without a connection.
+pub(crate) fn address(text: &str) -> Result<String, String> {
     Client::check_address(text).map(|()| text.to_owned()).map_err(|_| {
         "give host:port, such as 127.0.0.1:4264; encrypted connections are not possible yet".to_owned()
     })
@@ -50,6 +51,11 @@ pub(crate) enum Outage {
 }
 
 impl Remote {
+    /// The server at an address that was given in another way.
+    pub(crate) fn at(server: String) -> Remote {
+        Remote { address: Address { server } }
+    }
+
     /// Runs a command against the server. That nobody listens at its address is told at once.
     ///
     /// # Errors

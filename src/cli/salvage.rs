@@ -2,6 +2,7 @@
 
 use crate::cli::exit::Exit;
 use crate::cli::output;
+use crate::cli::show::text;
 use crate::cli::verify::FaultJson;
 use crate::log;
 use crate::offline::DataDirectory;
@@ -121,7 +122,7 @@ fn lines(report: &Report, arguments: &Arguments) -> Vec<String> {
         "saved: {} updates, {} of them written anew; {} jobs wait, {} are dead; store {store}",
         report.sequence, report.updates_added, report.waiting, report.dead
     ));
-    let out = arguments.out.display();
+    let out = text::shell(&arguments.out);
     lines.push(if report.is_complete() {
         format!("nothing is missing; next: gangline serve --data {out}")
     } else {

@@ -3,7 +3,7 @@
 //! The first line on stdout is `listening on ADDRESS`, printed when calls are answered. A first signal stops it as
 //! `docs/cli.md` says, a second one at once.
 
-use crate::cli::exit;
+use crate::cli::damaged;
 use crate::cli::exit::Exit;
 use crate::cli::memory;
 use crate::cli::output;
@@ -15,7 +15,6 @@ use crate::config::Config;
 use crate::server;
 use crate::server::Running;
 use anyhow::Context;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// After the log failed: how long answers and health checks have to reach those who wait.
@@ -51,7 +50,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 async fn serve(config: &Config) -> anyhow::Result<Exit> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let running = tokio::select! {
-        started = server::start(config) => started.map_err(|error| refused(config, error))?,
+        started = server::start(config) => started.map_err(|error| damaged::refused(&config.data, error))?,
         // Recovery may be killed anywhere, so nothing has to be undone.
         () = signals.next() => return Ok(Exit::INTERRUPTED),
     };
@@ -65,24 +64,6 @@ async fn serve(config: &Config) -> anyhow::Result<Exit> {
             tokio::time::sleep(LAST_WORDS).await;
             Ok(Exit::DISK)
         }
-    }
-}
-
-/// That the server does not start on stored bytes that are not what was written.
-#[derive(Debug, thiserror::Error)]
-#[error("the data directory {} is damaged; nothing was changed", directory.display())]
-pub(crate) struct Damaged {
-    /// The data directory.
-    pub(crate) directory: PathBuf,
-    #[source]
-    source: server::Error,
-}
-
-fn refused(config: &Config, error: server::Error) -> anyhow::Error {
-    let directory = config.data.clone();
-    match exit::of_server(&error) {
-        Exit::DAMAGED => Damaged { directory, source: error }.into(),
-        _ => error.into(),
     }
 }
 

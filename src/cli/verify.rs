@@ -3,6 +3,7 @@
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::output::Reader;
+use crate::cli::show::text;
 use crate::offline::DataDirectory;
 use crate::offline::Fault;
 use crate::offline::Lost;
@@ -182,7 +183,7 @@ fn tell(directory: &DataDirectory, verified: &Verified, work: Option<&Checked>) 
         } else {
             format!("{faults}; {lost} lost")
         });
-        let root = directory.path().display();
+        let root = text::shell(directory.path());
         lines.push(format!(
             "to do: `gangline salvage {root} OUT` copies what can be read into a new directory"
         ));

@@ -122,7 +122,7 @@ impl Directory {
             layout::make_directory(&directory)?;
             layout::remove_unfinished(&directory)?;
         }
-        let carry = Carry::newest(&layout, store).map_err(|error| recovery::advise(&layout, error))?;
+        let carry = Carry::newest(&layout, store)?;
         let found = match recovery::recover(&layout, store, carry.as_ref(), options.segment_bytes)? {
             Some(found) => found,
             None => begin(&layout, store, &options)?,

@@ -128,3 +128,90 @@ fn the_hash_of_a_place_is_the_same_under_a_server_on_a_copy_and_after_it() {
     assert!(server.terminate().success());
     assert_eq!(at(&place.data()), live);
 }
+
+/// The jobs of a directory at a server: nothing at first, then each once, however often it is asked for.
+#[test]
+fn jobs_are_submitted_again_once_in_their_old_order() {
+    let old = history::written();
+    let mut server = Server::start(&[]);
+    let address = server.address().to_string();
+    let id = |number| history::id(number).to_string();
+    let to = |more: &[&str]| replay(&old, &[&["--to", &address, "--json"], more].concat());
+    let told_by = |output: &Output| {
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+        json(&stdout(output))
+    };
+    let count = |server: &Server| crate::verbs::told(server, &["ls", "--ids", "--all"]).lines().count();
+
+    let dry = to(&[]);
+    assert!(
+        stderr(&dry).contains("the server has no queue mail: the first of its 2 jobs makes it"),
+        "{}",
+        stderr(&dry)
+    );
+    let objects = told_by(&dry);
+    let ids: Vec<&str> = objects[..5].iter().map(|job| job["job_id"].as_str().expect("an id")).collect();
+    assert_eq!(ids, [id(0), id(1), id(2), id(3), id(4)]);
+    assert_eq!((&objects[0]["outcome"], &objects[5]["dry_run"]), (&"would submit".into(), &true.into()));
+    assert_eq!(count(&server), 0, "nothing was submitted");
+
+    // Two of them, then all: those two are known.
+    let some = told_by(&to(&["--state", "dead,cancelled", "--yes"]));
+    let states: Vec<&str> = some[..2].iter().map(|job| job["state"].as_str().expect("a state")).collect();
+    assert_eq!(states, ["dead", "cancelled"]);
+    let all = told_by(&to(&["--yes"]));
+    let summary = &all[5];
+    assert_eq!((&summary["submitted"], &summary["submitted_before"]), (&3.into(), &2.into()));
+    assert_eq!(all[1]["new_job_id"], some[0]["new_job_id"]);
+    // A server that was killed has not forgotten the keys.
+    server.kill();
+    let server = server.again();
+    let address = server.address().to_string();
+    let again = replay(&old, &["--to", &address, "--json", "--yes"]);
+    let again = told_by(&again);
+    assert_eq!((&again[5]["submitted"], &again[5]["submitted_before"]), (&0.into(), &5.into()));
+    assert_eq!(count(&server), 5);
+    let payload = |number: usize| {
+        let new = again[number]["new_job_id"].as_str().expect("an id").to_owned();
+        crate::verbs::told(&server, &["get", &new, "--payload"])
+    };
+    assert_eq!((payload(0), payload(2)), ("to: a".to_owned(), "cat.jpg".to_owned()));
+    let by_place =
+        replay(&old, &["--to", &address, "--json", "--submitted-from", "3", "--submitted-to", "11"]);
+    let ids: Vec<Value> = told_by(&by_place)[..2].iter().map(|job| job["job_id"].clone()).collect();
+    assert_eq!(ids, [id(2), id(3)]);
+    let one = replay(&old, &["--to", &address, "--job", &id(3), "--until", "12"]);
+    assert_eq!(stdout(&one), format!("would submit  {}  waiting  pictures  7 bytes\n", id(3)));
+}
+
+#[test]
+fn what_the_server_does_not_take_or_that_it_is_not_there_is_told_and_nothing_is_lost() {
+    let old = history::written();
+    let server = Server::start(&["--payload-bytes-max=6"]);
+    let address = server.address().to_string();
+    let refused = replay(&old, &["--to", &address, "--yes"]);
+    assert_eq!(refused.status.code(), code(Exit::CONFLICT), "{}", stderr(&refused));
+    let said = stderr(&refused);
+    assert!(said.contains(&format!("job {} was refused: ", history::id(2))), "{said}");
+    assert!(said.contains("2 submitted, 0 submitted before, 3 refused, 0 without a submission"), "{said}");
+    drop(server);
+    let gone = replay(&old, &["--to", &address, "--yes"]);
+    assert_eq!((gone.status.code(), stdout(&gone)), (code(Exit::UNAVAILABLE), String::new()));
+    assert!(stderr(&gone).contains(&format!("no server answers at {address}")), "{}", stderr(&gone));
+    assert_eq!(replay(&old, &["--yes"]).status.code(), code(Exit::USAGE));
+    assert_eq!(replay(&old, &["--to", "nowhere"]).status.code(), code(Exit::USAGE));
+
+    // Of a damaged directory those are submitted whose submission can be read.
+    let server = Server::start(&[]);
+    let address = server.address().to_string();
+    let segment = old.data().join("log/0000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("it is there");
+    let at = bytes.windows(7).position(|window| window == b"cat.jpg").expect("a payload");
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).expect("it is ours");
+    let output = replay(&old, &["--to", &address, "--yes", "--json"]);
+    assert_eq!(output.status.code(), code(Exit::DAMAGED), "{}", stderr(&output));
+    let summary = json(&stdout(&output)).pop().expect("a summary");
+    // Of one only the end is left, and one is in a queue whose name is lost.
+    assert_eq!((&summary["submitted"], &summary["without_submission"]), (&3.into(), &1.into()), "{summary}");
+}

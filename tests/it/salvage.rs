@@ -1,7 +1,6 @@
 //! `gangline salvage`: what a server refuses to start on, saved by the commands that it names, and served again.
 
 use crate::harness::Server;
-use crate::harness::gangline;
 use crate::harness::run;
 use crate::harness::stderr;
 use crate::harness::stdout;
@@ -67,24 +66,26 @@ async fn a_damaged_directory_is_saved_by_the_commands_that_the_server_names_and_
         let from = said.find(&format!("`gangline {verb} ")).expect("it is named") + 1;
         said[from..].split('`').next().expect("it is closed").to_owned()
     };
-    let verify = named("verify");
-    let verified = gangline(&verify.split(' ').skip(1).collect::<Vec<_>>()).output().expect("it runs");
+    let pasted = |verb: &str| {
+        let rest = named(verb).strip_prefix("gangline ").expect("it begins so").to_owned();
+        let mut shell = std::process::Command::new("sh");
+        let script = format!("exec \"$0\" {rest}");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_gangline")]).output().expect("it runs")
+    };
+    let verified = pasted("verify");
     assert_eq!(verified.status.code(), code(Exit::DAMAGED), "{}", stderr(&verified));
-    let words = named("salvage");
-    let words: Vec<&str> = words.split(' ').skip(1).collect();
-    let beside = place.data().with_file_name("beside");
-    std::fs::create_dir(&beside).expect("the directory is ours");
-    let salvaged = gangline(&words).current_dir(&beside).output().expect("it runs");
+    let salvaged = pasted("salvage");
     assert_eq!(salvaged.status.code(), code(Exit::DAMAGED), "{}", stderr(&salvaged));
+    let saved = place.data().with_file_name("data-salvaged");
     let text = stdout(&salvaged);
     assert!(text.contains("frame") && text.contains("update 4"), "{text}");
-    assert!(text.contains("next: gangline serve --data OUT"), "{text}");
+    assert!(text.contains(&format!("next: gangline serve --data {}", saved.display())), "{text}");
 
-    let verified = run(&["verify", &beside.join("OUT").display().to_string()]);
+    let verified = run(&["verify", &saved.display().to_string()]);
     assert_eq!(verified.status.code(), Some(0), "{}{}", stdout(&verified), stderr(&verified));
 
     std::fs::rename(place.data(), place.data().with_file_name("damaged")).expect("it is ours");
-    std::fs::rename(beside.join("OUT"), place.data()).expect("it was made");
+    std::fs::rename(&saved, place.data()).expect("it was made");
     let server = place.serve(&[]);
     let updates = json(&told(&server, &["tail", "--no-follow", "--json"]));
     let sequences: Vec<u64> =

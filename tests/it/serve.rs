@@ -2,6 +2,7 @@
 
 use crate::harness::Place;
 use crate::harness::Server;
+use crate::harness::run;
 use crate::harness::stderr;
 use crate::harness::tree;
 use gangline::cli::exit::Exit;
@@ -150,4 +151,27 @@ fn a_damaged_log_is_refused_with_the_next_command() {
         assert!(said.contains(wanted), "{said}");
     }
     assert!(std::fs::read(&segment).expect("it is there") == bytes);
+}
+
+/// The commands that are named can be pasted, whatever the path, of `serve` and of `run`.
+#[test]
+fn the_commands_that_a_refusal_names_are_whole_and_quoted() {
+    let place = Place::new();
+    assert!(place.serve(&[]).terminate().success());
+    let odd = place.data().with_file_name("Bob's data; rm");
+    std::fs::rename(place.data(), &odd).expect("it is ours");
+    let segment = odd.join("log/0000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("the first segment");
+    bytes[4_096 + 50] ^= 0x10;
+    std::fs::write(&segment, &bytes).expect("it is ours");
+    let data = odd.display().to_string();
+    for arguments in [["serve", "--data", &data].as_slice(), &["run", "--data", &data, "--", "cat"]] {
+        let refused = run(arguments);
+        assert_eq!(refused.status.code(), Some(i32::from(Exit::DAMAGED.code())), "{}", stderr(&refused));
+        let quoted = |path: &str| format!("'{}'", path.replace('\'', r"'\''"));
+        let (directory, saved) = (quoted(&data), quoted(&format!("{data}-salvaged")));
+        let said = stderr(&refused);
+        assert!(said.contains(&format!("`gangline verify {directory}` shows")), "{said}");
+        assert!(said.contains(&format!("`gangline salvage {directory} {saved}` copies")), "{said}");
+    }
 }

@@ -11,15 +11,14 @@ use crate::cli::show::counts;
 use crate::cli::show::live;
 use crate::cli::show::live::LiveJson;
 use crate::cli::show::table::Table;
-use crate::job::state::JobState;
 use crate::offline::AsOf;
 use crate::offline::DataDirectory;
 use crate::offline::LiveJob;
-use crate::offline::Until;
+use crate::offline::slice::Candidate;
 
 /// Prints the state as of the place that was asked for.
 pub(super) fn state(directory: &DataDirectory, arguments: &Arguments) -> anyhow::Result<Exit> {
-    let as_of = known::as_of(directory, arguments.until.unwrap_or(Until::End))?;
+    let as_of = known::as_of(directory, arguments.until())?;
     let mut damage = Damage::of(directory);
     damage.tell_all(&as_of.faults);
     if arguments.json {
@@ -37,11 +36,10 @@ pub(super) fn state(directory: &DataDirectory, arguments: &Arguments) -> anyhow:
 
 /// The live jobs that are wanted, in the order of their ids.
 fn jobs(as_of: &AsOf, arguments: &Arguments) -> impl Iterator<Item = LiveJob> {
-    let Arguments { queue: queues, state, .. } = arguments;
-    let states: Vec<JobState> = state.iter().map(|&state| state.into()).collect();
+    let wanted = arguments.wanted();
     LiveJob::all(&as_of.state).filter(move |job| {
-        (queues.is_empty() || queues.contains(&job.queue))
-            && (states.is_empty() || states.contains(&job.state))
+        let LiveJob { id, queue, state, submitted, .. } = job;
+        wanted.admits(Candidate { id: *id, queue, state: *state, submitted: Some(*submitted) })
     })
 }
 

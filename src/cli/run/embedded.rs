@@ -1,5 +1,6 @@
 //! The service inside this process: a server on a loopback port, a client of it, and the pool.
 
+use crate::cli::damaged;
 use crate::client;
 use crate::client::Client;
 use crate::clock::Clock;
@@ -46,7 +47,8 @@ impl Embedded {
             }
         };
         let directory = data.or(temporary.as_ref().map(TempDir::path)).expect("one of both is there");
-        let running = server::start(&config(directory)).await?;
+        let started = server::start(&config(directory)).await;
+        let running = started.map_err(|error| damaged::refused(directory, error))?;
         let client = Client::connect(&running.address().to_string(), client::Options::default())?;
         Ok(Embedded { running, client, temporary })
     }

@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::grpc::convert::time::to_timestamp;
+use crate::log::shell::word;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -87,14 +88,7 @@ fn printable(c: char) -> char {
 
 /// A path as a shell takes it for one word.
 pub(crate) fn shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=@%+,-".contains(c);
-    // Nobody takes a path for an option.
-    let text = if text.starts_with('-') { format!("./{text}") } else { text };
-    if text.is_empty() || !text.chars().all(plain) {
-        return format!("'{}'", text.replace('\'', r"'\''"));
-    }
-    text
+    word(&path.display().to_string())
 }
 
 /// Text of others, line by line, without what could move the cursor of a terminal.
@@ -124,8 +118,6 @@ mod tests {
     use crate::cli::show::text::Blob;
     use crate::cli::show::text::preview;
     use crate::cli::show::text::rough;
-    use crate::cli::show::text::shell;
-    use std::path::Path;
     use std::time::Duration;
 
     #[test]
@@ -134,16 +126,6 @@ mod tests {
         assert_eq!(preview(b"\x1b[31mred", 10), "\u{fffd}[31mred");
         assert_eq!(preview("äöü".as_bytes(), 2), "äö…");
         assert_eq!(preview(b"\xff\xfe", 10), "\u{fffd}\u{fffd}");
-    }
-
-    #[test]
-    fn a_path_is_one_word_of_a_shell() {
-        let quoted = |path: &str| shell(Path::new(path));
-        assert_eq!(quoted("/var/lib/gangline-2"), "/var/lib/gangline-2");
-        assert_eq!(quoted("my data"), "'my data'");
-        assert_eq!(quoted("it's;rm"), r"'it'\''s;rm'");
-        assert_eq!(quoted("-data"), "./-data");
-        assert_eq!(quoted("~"), "'~'");
     }
 
     #[test]

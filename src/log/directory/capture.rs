@@ -163,7 +163,7 @@ impl Capture {
                         && damage.replace((file.clone(), offset)) != Some((file.clone(), offset)) => {}
                 Ok(None) => {
                     let what = "a segment, carry file or checkpoint that the log needs is missing".to_owned();
-                    return Err(recovery::advise(&layout, missing(&layout, what)));
+                    return Err(missing(&layout, what));
                 }
                 Err(error) => return Err(error),
             }
@@ -228,7 +228,7 @@ impl DirectoryArchive {
 /// One look at the files; `None` if they do not belong together.
 fn of_files(layout: &Layout, store: StoreId) -> Result<Option<Capture>, Error> {
     let checkpoints = checkpoints(layout)?;
-    let carry = Carry::newest(layout, store).map_err(|error| recovery::advise(layout, error))?;
+    let carry = Carry::newest(layout, store)?;
     let (first, floor) =
         carry.as_ref().map_or((1, Position(1)), |carry| (carry.segment, carry.floor.position));
     let carry = carry.map(|carry| held(layout, PartKind::Carry, carry.floor.position.0)).transpose()?;
@@ -241,7 +241,7 @@ fn of_files(layout: &Layout, store: StoreId) -> Result<Option<Capture>, Error> {
     if numbers[0] != first || !reaches(&held, floor) || numbers.windows(2).any(|two| two[1] != two[0] + 1) {
         return Ok(None);
     }
-    let open = |number| Reader::open(layout, number, store).map_err(|error| recovery::advise(layout, error));
+    let open = |number| Reader::open(layout, number, store);
     // The last one with frames, and those behind it that are prepared ahead.
     let mut end_of_log = VecDeque::new();
     for number in numbers.iter().rev() {
@@ -257,7 +257,7 @@ fn of_files(layout: &Layout, store: StoreId) -> Result<Option<Capture>, Error> {
     }
     let end_of_log = Vec::from(end_of_log);
     let last = &end_of_log[0];
-    let (head, time, end) = recovery::whole_end(layout, &end_of_log)?;
+    let (head, time, end) = recovery::whole_end(&end_of_log)?;
     // A server that died may have left it in memory only, and one that runs may not have synced it yet.
     last.file.sync_data().map_err(io("syncing", &last.path))?;
     let mut parts: Vec<Part> = held.iter().map(|(part, _)| *part).collect();

@@ -95,17 +95,17 @@ pub(crate) fn recover(
             let first = carry.map_or(Position(1), |carry| carry.floor.position);
             return Err(missing(layout, expected, segments.last(), first));
         }
-        let reader = Reader::open_writable(layout, number, store).map_err(|error| advise(layout, error))?;
+        let reader = Reader::open_writable(layout, number, store)?;
         let first = first_frame(&reader)?;
         if let Some(first) = first {
             segments.push((readers.len(), Retention { number, first }));
         }
         readers.push(reader);
     }
-    check_order(layout, &readers, &segments, carry)?;
+    check_order(&readers, &segments, carry)?;
     let last = segments.last().map_or(0, |(index, _)| *index);
     let walk = walk(&readers[last])?;
-    let seen = judge(layout, &readers[last..], &walk)?;
+    let seen = judge(&readers[last..], &walk)?;
     let mut later = readers.split_off(last + 1);
     let current = readers.pop().expect("the last segment with frames was not split off");
     // A spare of another size than is made now might not take the largest frame.
@@ -125,9 +125,9 @@ pub(crate) fn recover(
 ///
 /// # Errors
 /// [`Error::Damaged`] if a later frame says that what follows them was synced. Under a server that writes, look again.
-pub(crate) fn whole_end(layout: &Layout, readers: &[Reader]) -> Result<(Head, Timestamp, u64), Error> {
+pub(crate) fn whole_end(readers: &[Reader]) -> Result<(Head, Timestamp, u64), Error> {
     let walk = walk(&readers[0])?;
-    judge(layout, readers, &walk)?;
+    judge(readers, &walk)?;
     Ok((walk.head, walk.time, walk.end))
 }
 
@@ -146,7 +146,6 @@ pub(crate) fn first_frame(reader: &Reader) -> Result<Option<Floor>, Error> {
 
 /// Every segment up to the last one with frames has a good first frame, and these are in order.
 fn check_order(
-    layout: &Layout,
     readers: &[Reader],
     segments: &[(usize, Retention)],
     carry: Option<&Carry>,
@@ -157,21 +156,18 @@ fn check_order(
         let place = Place { position: least.position, sequence: least.sequence, offset: HEADER_BYTES };
         if *index != expected {
             let what = "the first frame of the segment is not what was written, and later segments go on";
-            return Err(advise(layout, readers[expected].damaged(place, what)));
+            return Err(readers[expected].damaged(place, what));
         }
         let begins = expected > 0 || *found == first;
         if !begins || found.position < least.position || found.sequence < least.sequence {
-            return Err(advise(
-                layout,
-                readers[*index].damaged(place, "the segment begins with another frame"),
-            ));
+            return Err(readers[*index].damaged(place, "the segment begins with another frame"));
         }
         least = Floor { position: found.position.next(), sequence: found.sequence };
     }
     if segments.is_empty() && carry.is_some() {
         let place = Place { position: first.position, sequence: first.sequence, offset: HEADER_BYTES };
         let what = "the first frame of the oldest segment is not what was written";
-        return Err(advise(layout, readers[0].damaged(place, what)));
+        return Err(readers[0].damaged(place, what));
     }
     Ok(())
 }
@@ -251,7 +247,7 @@ pub(crate) fn after(frame: &Frame) -> Head {
 
 /// Looks behind the end for a frame which says that what is missing there had been synced. Says how many bytes of each
 /// segment are in use behind the end.
-fn judge(layout: &Layout, readers: &[Reader], walk: &Walk) -> Result<Vec<u64>, Error> {
+fn judge(readers: &[Reader], walk: &Walk) -> Result<Vec<u64>, Error> {
     let missing = walk.head.position.next();
     let mut damage: Option<(&Reader, u64)> = None;
     let mut used = Vec::new();
@@ -267,7 +263,7 @@ fn judge(layout: &Layout, readers: &[Reader], walk: &Walk) -> Result<Vec<u64>, E
             let (reader, offset) = damage.unwrap_or((reader, from));
             let place = Place { position: missing, sequence: walk.head.sequence.plus(1), offset };
             let what = format!("it is not what was written, and frame {voucher} says that it was durable");
-            return Err(advise(layout, reader.damaged(place, &what)));
+            return Err(reader.damaged(place, &what));
         }
     }
     Ok(used)
@@ -304,22 +300,11 @@ fn secure(layout: &Layout, current: &Reader, walk: &Walk, gone: &[Reader]) -> Re
 
 fn missing(layout: &Layout, number: u64, last: Option<&(usize, Retention)>, first: Position) -> Error {
     let position = last.map_or(first, |(_, segment)| segment.first.position.next());
-    let error = Error::Damaged {
+    Error::Damaged {
         file: layout.segment(number).display().to_string(),
         offset: 0,
         position,
         sequence: last.map_or(Sequence(0), |(_, segment)| segment.first.sequence),
         what: "the segment is missing".to_owned(),
-    };
-    advise(layout, error)
-}
-
-/// Adds to a damage what to do about it.
-pub(crate) fn advise(layout: &Layout, error: Error) -> Error {
-    let Error::Damaged { file, offset, position, sequence, what } = error else { return error };
-    let root = layout.root().display();
-    let what = format!(
-        "{what}; `gangline verify {root}` shows what is lost, `gangline salvage {root} OUT` copies the rest"
-    );
-    Error::Damaged { file, offset, position, sequence, what }
+    }
 }
