@@ -101,6 +101,16 @@ def test_a_stream_on_which_nothing_moves_is_opened_anew(
     sieve.close()
 
 
+def test_a_stream_that_is_cancelled_on_the_way_is_opened_anew(place: Server, connect: Connect) -> None:
+    sieve = Sieve(place.start().address, streams=2, cancels=True)
+    client = connect(sieve)
+    handles = list(client.submit_many(range(60), queue="sleighs"))
+    assert len(sieve.lost) == 2, "the third stream was the first whole one"
+    updates = list(client.updates(kinds=[UpdateKind.SUBMITTED], follow=False))
+    assert [update.job_id for update in updates] == [handle.id for handle in handles]
+    sieve.close()
+
+
 def test_a_queue_that_stays_full_is_waited_for(
     place: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
