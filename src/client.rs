@@ -4,6 +4,7 @@
 //! A call that failed without having happened, or that is harmless to repeat, is repeated by itself within the
 //! [`Options::patience`]; any other failure is told with the server's [`Reason`](crate::grpc::status::Reason).
 
+mod backup;
 mod cursors;
 mod error;
 mod jobs;
@@ -14,6 +15,7 @@ mod submitter;
 mod updates;
 mod worker;
 
+pub use crate::client::backup::Pieces;
 pub use crate::client::error::Error;
 pub use crate::client::jobs::Listing;
 pub use crate::client::jobs::Submitted;

@@ -114,10 +114,12 @@ pub async fn start(config: &Config) -> Result<Running, Error> {
     let listener = Listener::bind(config.listen, config.exposure).await?;
     let clock = Clock::system();
     let parts = parts(config, &opened.log, &clock)?;
+    let archive = opened.log.archive();
     let engine = blocking(move || Engine::start(opened.log, parts)).await??;
     engine.handle().wait_for_work_tree(TREE_WITHIN).await;
     let shutdown = Shutdown::new();
-    let service = Service::new(engine.handle(), settings(config), shutdown.clone());
+    let told = Settings { archive: Some(archive), ..settings(config) };
+    let service = Service::new(engine.handle(), told, shutdown.clone());
     // Pools stop first and have their own grace, while readers still see what becomes of the last jobs.
     let pools = Shutdown::new();
     let begun = start_pools(config, &Service::new(engine.handle(), settings(config), pools.clone()), &clock);

@@ -2,6 +2,7 @@
 //!
 //! Commands go to the engine's writer; reads go to the published view, then the work tree, then the log.
 
+pub mod backup;
 pub mod control;
 pub mod cursors;
 pub mod error;
@@ -24,6 +25,8 @@ pub use crate::service::error::Error;
 
 use crate::clock::Now;
 use crate::engine::Handle;
+use crate::log::directory::DirectoryArchive;
+use crate::service::backup::BACKUPS_MAX;
 use crate::service::home::Home;
 use crate::service::named::CursorLag;
 use crate::service::named::Readers;
@@ -31,6 +34,7 @@ use crate::service::producers::Producers;
 use crate::shutdown::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// What the service is told by configuration.
 #[derive(Clone, Debug)]
@@ -45,6 +49,10 @@ pub struct Settings {
     pub cursor_lag: CursorLag,
     /// Where the data is kept.
     pub home: Home,
+    /// Its files, for backups; `None`: there are none to be had.
+    pub archive: Option<DirectoryArchive>,
+    /// A backup whose caller has taken nothing for this long, and up to twice as long, ends: it holds log back.
+    pub backup_stall: Duration,
 }
 
 impl Default for Settings {
@@ -55,6 +63,8 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(30),
             cursor_lag: CursorLag::default(),
             home: Home::default(),
+            archive: None,
+            backup_stall: Duration::from_secs(60),
         }
     }
 }
@@ -72,6 +82,8 @@ pub struct Service {
     began: Now,
     /// Who reads through which named cursor.
     readers: Arc<Readers>,
+    /// How many more backups may be taken now.
+    backups: Arc<Semaphore>,
 }
 
 impl Service {
@@ -87,6 +99,7 @@ impl Service {
             deleting: Arc::default(),
             began,
             readers: Arc::default(),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
         }
     }
 

@@ -163,6 +163,7 @@ fn reason_passes(reason: Reason) -> bool {
         | Reason::DedupeFull
         | Reason::DiskFull
         | Reason::Busy
+        | Reason::BackupStalled
         | Reason::WorkTreeRebuilding
         | Reason::ShuttingDown
         | Reason::OutcomeUnknown

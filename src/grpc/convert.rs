@@ -2,6 +2,7 @@
 //! checked here and trusted inside; a request with a violation changes nothing.
 
 pub mod admin;
+pub mod backup;
 pub mod failure;
 pub mod finish;
 pub mod job;

@@ -33,7 +33,9 @@ use crate::job::spec::Payload;
 use crate::log::Archive;
 use crate::log::Log;
 use crate::log::directory::Directory;
+use crate::log::directory::DirectoryArchive;
 use crate::log::directory::DirectoryOptions;
+use crate::proto::v1::admin_service_client::AdminServiceClient;
 use crate::proto::v1::job_service_client::JobServiceClient;
 use crate::proto::v1::update_service_client::UpdateServiceClient;
 use crate::service;
@@ -61,6 +63,7 @@ pub(in crate::grpc) struct Setup {
     pub(in crate::grpc) retention_bytes: u64,
     pub(in crate::grpc) heartbeat: Duration,
     pub(in crate::grpc) cursor_lag: CursorLag,
+    pub(in crate::grpc) backup_stall: Duration,
 }
 
 impl Default for Setup {
@@ -71,6 +74,7 @@ impl Default for Setup {
             retention_bytes: 1 << 30,
             heartbeat: Duration::from_secs(30),
             cursor_lag: CursorLag::default(),
+            backup_stall: Duration::from_secs(60),
         }
     }
 }
@@ -86,10 +90,12 @@ pub(in crate::grpc) struct Rig {
 /// Starts a server over the directory at `path`.
 pub(in crate::grpc) async fn start(path: &Path, setup: Setup) -> Rig {
     let path: PathBuf = path.to_owned();
-    let Setup { heartbeat, cursor_lag, .. } = setup;
-    let engine = tokio::task::spawn_blocking(move || engine(&path, &setup)).await.unwrap();
+    let Setup { heartbeat, cursor_lag, backup_stall, .. } = setup;
+    let (engine, archive) = tokio::task::spawn_blocking(move || engine(&path, &setup)).await.unwrap();
     let shutdown = Shutdown::new();
-    let settings = service::Settings { heartbeat, cursor_lag, ..service::Settings::default() };
+    let archive = Some(archive);
+    let settings =
+        service::Settings { heartbeat, cursor_lag, archive, backup_stall, ..service::Settings::default() };
     let service = Service::new(engine.handle(), settings, shutdown.clone());
     let limits = Limits::default();
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Exposure::LoopbackOnly).await.unwrap();
@@ -106,14 +112,15 @@ pub(in crate::grpc) async fn start(path: &Path, setup: Setup) -> Rig {
     Rig { engine, service, served, address }
 }
 
-fn engine(path: &Path, setup: &Setup) -> Engine {
+fn engine(path: &Path, setup: &Setup) -> (Engine, DirectoryArchive) {
     let options = DirectoryOptions {
         segment_bytes: setup.segment_bytes,
         reserve_bytes: 0,
         ..DirectoryOptions::default()
     };
     let log = Directory::open(path, options).unwrap().log;
-    let store = log.archive().store_id();
+    let archive = log.archive();
+    let store = archive.store_id();
     let place = Place { dir: path.join("work"), store, boot: work::boot_id().unwrap() };
     let parts = Parts {
         tree: WorkTree::new(place, work::Options::default()),
@@ -126,7 +133,7 @@ fn engine(path: &Path, setup: &Setup) -> Engine {
         },
         clock: Clock::system(),
     };
-    Engine::start(log, parts).unwrap()
+    (Engine::start(log, parts).unwrap(), archive)
 }
 
 impl Rig {
@@ -145,6 +152,10 @@ impl Rig {
 
     pub(in crate::grpc) fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://{}", self.address)).unwrap().connect_lazy()
+    }
+
+    pub(in crate::grpc) fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel())
     }
 
     pub(in crate::grpc) fn updates(&self) -> UpdateServiceClient<Channel> {

@@ -66,6 +66,17 @@ pub enum Error {
     /// A newer reader of the same named cursor took this one's place.
     #[error("a newer reader of the same named cursor took this one's place")]
     ReaderReplaced,
+    /// As many backups as there may be are being taken.
+    #[error("{most} backups are being taken already; try again when one has ended")]
+    BackupsFull {
+        /// How many there may be.
+        most: usize,
+    },
+    /// The caller of a backup took nothing for so long that it was given up, because it holds log back.
+    #[error(
+        "the backup was given up because its caller took nothing of it for too long; begin again with what has arrived"
+    )]
+    BackupStalled,
     /// The service is stopping; reads and streams go on elsewhere.
     #[error("the service is shutting down")]
     ShuttingDown,

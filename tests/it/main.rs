@@ -25,4 +25,5 @@ mod serve;
 mod stop;
 mod verbs;
 mod verify;
+mod volume;
 mod work;

@@ -137,6 +137,21 @@ async function streams(stubs) {
   assert.equal(await given(), undefined);
 }
 
+/** All files of the log in pieces; then only what is new beside what the caller has. */
+async function backup(stubs) {
+  const pieces = [];
+  for await (const piece of stubs.Admin.GetBackup({})) pieces.push(piece);
+  const { begin } = pieces[0];
+  const files = pieces.filter((piece) => piece.file).map((piece) => piece.file.file);
+  const sent = pieces.reduce((bytes, piece) => bytes + (piece.chunk?.length ?? 0), 0);
+  assert.ok(pieces.at(-1).end);
+  assert.deepEqual([begin.store_id.length, begin.format, begin.bytes], [32, 1, sent]);
+  assert.equal(files.reduce((bytes, file) => bytes + file.bytes, 0), sent);
+  let again = 0;
+  for await (const piece of stubs.Admin.GetBackup({ held: files })) again += piece.chunk?.length ?? 0;
+  assert.ok(again < sent);
+}
+
 test("every call from grpc-js", async (context) => {
   const stubs = connect(context, await start(context));
   const info = await stubs.Admin.GetServerInfo({});
@@ -146,6 +161,7 @@ test("every call from grpc-js", async (context) => {
   await queues(stubs);
   await cursors(stubs);
   await streams(stubs);
+  await backup(stubs);
 
   await stubs.DoSomething.doSomething([{ name: "Togo", payload: Buffer.from("pull"), queue: "seed" }]);
   const metadata = new grpc.Metadata();

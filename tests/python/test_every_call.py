@@ -173,6 +173,23 @@ def open_the_streams(stubs: Stubs) -> None:
     assert claim_of("streams", stubs) == accepted.first_job_id
 
 
+def back_up(stubs: Stubs) -> None:
+    """All files of the log in pieces; then only what is new beside what the caller has."""
+    pieces = list(stubs.admin.GetBackup(admin.GetBackupRequest(), timeout=DEADLINE))
+    assert [piece.WhichOneof("piece") for piece in (pieces[0], pieces[-1])] == ["begin", "end"]
+    begin, files = pieces[0].begin, [piece.file for piece in pieces if piece.WhichOneof("piece") == "file"]
+    assert (len(begin.store_id), begin.format, len(begin.hash)) == (32, 1, 16)
+    assert begin.sequence == stubs.admin.GetServerInfo(admin.GetServerInfoRequest(), timeout=DEADLINE).head_sequence
+    assert sum(len(piece.chunk) for piece in pieces) == sum(file.file.bytes for file in files) == begin.bytes > 0
+    assert files[-1].file.kind == admin.BACKUP_FILE_KIND_SEGMENT
+    held = admin.GetBackupRequest(held=[file.file for file in files])
+    rest = list(stubs.admin.GetBackup(held, timeout=DEADLINE))
+    assert sum(len(piece.chunk) for piece in rest) == rest[0].begin.bytes < begin.bytes
+    wrong = admin.GetBackupRequest(held=[admin.BackupFile(kind=admin.BACKUP_FILE_KIND_SEGMENT)])
+    refused = refusal(lambda: list(stubs.admin.GetBackup(wrong, timeout=DEADLINE)))
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def claim_of(name: str, stubs: Stubs) -> str:
     request = work.ClaimJobsRequest(worker_id="unary", queues=[name], wait=seconds(10))
     (lease,) = stubs.work.ClaimJobs(request, timeout=DEADLINE).leases
@@ -191,6 +208,7 @@ def test_every_call_from_grpcio(server: Server) -> None:
     change_and_purge_queues(stubs)
     keep_a_place(stubs)
     open_the_streams(stubs)
+    back_up(stubs)
 
     pool = descriptor_pool.Default()
     services = [pool.FindServiceByName(f"gangline.v1.{name}Service") for name in SERVICES]

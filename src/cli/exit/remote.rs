@@ -49,6 +49,7 @@ fn of_reason(reason: Reason) -> Exit {
         | Reason::DedupeFull
         | Reason::DiskFull
         | Reason::Busy
+        | Reason::BackupStalled
         | Reason::WorkTreeRebuilding
         | Reason::ShuttingDown
         | Reason::OutcomeUnknown => Exit::UNAVAILABLE,

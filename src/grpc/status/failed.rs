@@ -14,6 +14,8 @@ const FULL_DISK_DELAY: Duration = Duration::from_secs(10);
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// When the work tree is worth another try: a rebuild takes about a second for five million jobs.
 const REBUILD_DELAY: Duration = Duration::from_secs(1);
+/// When another backup is worth another try: one that runs copies some hundred megabytes a second.
+const BACKUP_DELAY: Duration = Duration::from_secs(10);
 
 impl From<command::Error> for Refusal {
     fn from(error: command::Error) -> Refusal {
@@ -53,6 +55,10 @@ impl From<service::Error> for Refusal {
             service::Error::ProducerReplaced => Refusal::new(Reason::ProducerReplaced, &error),
             service::Error::WorkerReplaced => Refusal::new(Reason::WorkerReplaced, &error),
             service::Error::ReaderReplaced => Refusal::new(Reason::ReaderReplaced, &error),
+            service::Error::BackupsFull { .. } => {
+                Refusal::new(Reason::Busy, &error).retry_after(BACKUP_DELAY)
+            }
+            service::Error::BackupStalled => Refusal::new(Reason::BackupStalled, &error),
             service::Error::ShuttingDown => stopping(&error),
         }
     }

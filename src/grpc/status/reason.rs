@@ -80,6 +80,8 @@ reasons! {
     WorkerReplaced = "WORKER_REPLACED", Aborted, Unknown;
     /// A newer reader of the same named cursor goes on.
     ReaderReplaced = "READER_REPLACED", Aborted, Nothing;
+    /// The caller of a backup took nothing of it for too long.
+    BackupStalled = "BACKUP_STALLED", Aborted, Nothing;
     /// The cursor is below the oldest update that is kept. [LOG-2]
     CursorBelowFloor = "CURSOR_BELOW_FLOOR", OutOfRange, Nothing;
     /// The cursor is past the newest update. [LOG-2]

@@ -3,6 +3,7 @@
 use crate::harness::Place;
 use crate::harness::until;
 use crate::verbs::submit;
+use crate::volume::Disk;
 use crate::work::crew::Crew;
 use crate::work::crew::ended;
 use crate::work::crew::gone;
@@ -13,10 +14,7 @@ use gangline::client::Options;
 use gangline::grpc::status::Reason;
 use gangline::proto::v1;
 use rustix::process::Signal;
-use std::io::Write;
 use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 /// Jobs whose results have no room together in what a server prepares of its log.
@@ -29,47 +27,6 @@ const FLAGS: [&str; 5] = [
     "--payload-bytes-max=448KiB",
     "--result-bytes-max=448KiB",
 ];
-
-/// A small disk in memory.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// `Err` says why there cannot be one.
-    fn at(path: PathBuf) -> Result<Disk, String> {
-        std::fs::create_dir(&path).map_err(|error| error.to_string())?;
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(&path);
-        let output = mount.output().map_err(|error| format!("mount: {error}"))?;
-        if output.status.success() {
-            Ok(Disk(path))
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
-        }
-    }
-
-    /// Leaves no space.
-    fn fill(&self) {
-        let ballast = std::fs::OpenOptions::new().create(true).append(true).open(self.ballast());
-        let mut ballast = ballast.expect("it is ours");
-        let mut bytes = vec![0; 64 << 10];
-        while !bytes.is_empty() {
-            if ballast.write_all(&bytes).is_err() {
-                bytes.truncate(bytes.len() / 2);
-            }
-        }
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Its server may still be ending.
-        Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
-    }
-}
 
 /// Fills the disk until submits are refused.
 async fn fill_up(disk: &Disk, address: &str) {
@@ -97,14 +54,14 @@ fn script(note: &Path, go: &Path) -> String {
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 async fn results_wait_for_space_on_a_full_disk() {
     let (disks, place) = (Place::new(), Place::new());
-    let disk = match Disk::at(disks.data()) {
+    let disk = match Disk::of(disks.data(), "48m") {
         Ok(disk) => disk,
         Err(why) => {
             eprintln!("SKIPPED results_wait_for_space_on_a_full_disk: no disk can be filled here: {why}");
             return;
         }
     };
-    let data = format!("--data={}", disk.0.join("data").display());
+    let data = format!("--data={}", disk.path().join("data").display());
     let mut server = Place::new().serve(&[&FLAGS[..], &[&data]].concat());
     let (note, go) = (place.data(), place.data().with_extension("go"));
     let processes = format!("-j{JOBS}");
