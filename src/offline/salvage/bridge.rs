@@ -14,10 +14,14 @@ use crate::job::state::Stage;
 use crate::job::state::State;
 use crate::log::Error;
 use crate::offline::salvage::copy::Copy;
+use crate::offline::salvage::copy::Written;
 use std::sync::Arc;
 
 /// What stands in place of words that are lost.
 pub(in crate::offline) const LOST: &str = "lost; written by salvage";
+
+/// More attempts than this are not written anew: no budgets allow as many, so what asks for them is not to be believed.
+const ATTEMPTS_MAX: u32 = 1 << 18;
 
 /// Where a job stands, as far as its next update needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,10 +137,13 @@ pub(in crate::offline) fn settle(
     while let Some(job) = bridge.job()
         && (job.attempt + reserved < to.attempt || job.state == JobState::Running && job.attempt < to.attempt)
     {
-        match job.state {
+        let written = match job.state {
             JobState::Running => bridge.end_attempt(to, Timestamp(0))?,
             JobState::Waiting => bridge.start(job.attempt + 1, LOST.into())?,
-            JobState::Dead | JobState::Succeeded | JobState::Cancelled | JobState::Expired => break,
+            JobState::Dead | JobState::Succeeded | JobState::Cancelled | JobState::Expired => Written::No,
+        };
+        if written == Written::No {
+            break;
         }
     }
     let Some(job) = bridge.job() else { return Ok(()) };
@@ -146,7 +153,7 @@ pub(in crate::offline) fn settle(
             bridge.running(to.attempt, LOST.into())?;
             bridge.die()
         }
-        JobState::Waiting if job.state == JobState::Running => bridge.end_attempt(to, to.due),
+        JobState::Waiting if job.state == JobState::Running => bridge.end_attempt(to, to.due).map(|_| ()),
         JobState::Waiting
         | JobState::Dead
         | JobState::Succeeded
@@ -173,15 +180,21 @@ impl Bridge<'_> {
         {
             self.dead(job.generation)?;
             let next = job.generation + 1;
-            self.copy.add(&Event::Retried { id: self.id, queue: self.queue, generation: next })?;
+            let retried = Event::Retried { id: self.id, queue: self.queue, generation: next };
+            if self.copy.add(&retried)? == Written::No {
+                break;
+            }
         }
         Ok(())
     }
 
     fn waiting(&mut self, attempt: u32) -> Result<(), Error> {
         self.alive()?;
+        if self.job().is_some_and(|job| attempt.saturating_sub(job.attempt) > ATTEMPTS_MAX) {
+            return Ok(());
+        }
         while let Some(job) = self.job() {
-            match job.state {
+            let written = match job.state {
                 JobState::Running if job.attempt <= attempt => self.release(job.attempt, Timestamp(0))?,
                 JobState::Waiting if job.attempt < attempt => self.start(job.attempt + 1, LOST.into())?,
                 JobState::Waiting
@@ -189,7 +202,11 @@ impl Bridge<'_> {
                 | JobState::Dead
                 | JobState::Succeeded
                 | JobState::Cancelled
-                | JobState::Expired => break,
+                | JobState::Expired => Written::No,
+            };
+            // What is told of the job does not fit it, as an event that names another queue: it is left as it is.
+            if written == Written::No {
+                break;
             }
         }
         Ok(())
@@ -200,7 +217,7 @@ impl Bridge<'_> {
             return Ok(());
         }
         self.waiting(attempt.saturating_sub(1))?;
-        self.start(attempt, worker)
+        self.start(attempt, worker).map(|_| ())
     }
 
     fn dead(&mut self, generation: u16) -> Result<(), Error> {
@@ -210,7 +227,7 @@ impl Bridge<'_> {
             JobState::Dead => return Ok(()),
             JobState::Running => {}
             JobState::Waiting | JobState::Succeeded | JobState::Cancelled | JobState::Expired => {
-                self.start(job.attempt + 1, LOST.into())?
+                self.start(job.attempt + 1, LOST.into())?;
             }
         }
         self.die()
@@ -238,14 +255,13 @@ impl Bridge<'_> {
         self.copy.add(&event).map(|_| ())
     }
 
-    fn start(&mut self, attempt: u32, worker: Arc<str>) -> Result<(), Error> {
-        let event = Event::Started { id: self.id, queue: self.queue, attempt, worker };
-        self.copy.add(&event).map(|_| ())
+    fn start(&mut self, attempt: u32, worker: Arc<str>) -> Result<Written, Error> {
+        self.copy.add(&Event::Started { id: self.id, queue: self.queue, attempt, worker })
     }
 
-    fn release(&mut self, attempt: u32, due: Timestamp) -> Result<(), Error> {
-        let event = Event::Released { id: self.id, queue: self.queue, attempt, due, reason: LOST.into() };
-        self.copy.add(&event).map(|_| ())
+    fn release(&mut self, attempt: u32, due: Timestamp) -> Result<Written, Error> {
+        let reason = LOST.into();
+        self.copy.add(&Event::Released { id: self.id, queue: self.queue, attempt, due, reason })
     }
 
     fn die(&mut self) -> Result<(), Error> {
@@ -256,12 +272,12 @@ impl Bridge<'_> {
     }
 
     /// Ends the attempt as the budgets of the checkpoint say: it failed, or was handed back.
-    fn end_attempt(&mut self, to: &Known, due: Timestamp) -> Result<(), Error> {
-        let Some(job) = self.job() else { return Ok(()) };
+    fn end_attempt(&mut self, to: &Known, due: Timestamp) -> Result<Written, Error> {
+        let Some(job) = self.job() else { return Ok(Written::No) };
         let missing = (0..KINDS.len()).find(|kind| job.budgets[*kind] < to.budgets[*kind]);
         let Some(kind) = missing else { return self.release(job.attempt, due) };
         let (id, queue, attempt, failure) = (self.id, self.queue, job.attempt, lost(KINDS[kind]));
-        self.copy.add(&Event::Retrying { id, queue, attempt, failure, due }).map(|_| ())
+        self.copy.add(&Event::Retrying { id, queue, attempt, failure, due })
     }
 }
 

@@ -29,6 +29,11 @@ const LABEL: &str = "gangline-salvage";
 const PAYLOAD_LOST: &str = "payload lost";
 const PAYLOAD_TRIMMED: &str = "payload trimmed";
 
+/// More queues than this are not made for one event that names a number.
+const QUEUES_MAX: u32 = 1 << 20;
+/// One step passes over four billion jobs of a producer.
+const PRODUCER_STEPS_MAX: u32 = 1 << 10;
+
 /// A job that is told of, but not its submission.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::offline) struct Headless {
@@ -204,6 +209,9 @@ impl<'a> Rescue<'a> {
 
     /// Makes every queue up to this one, by the name that is known.
     fn queues(&mut self, last: QueueNo, wanted: bool) -> Result<(), Error> {
+        let made = self.copy.state().queues().next_no();
+        // One that is not to be believed must not make billions.
+        let wanted = wanted && last.0.saturating_sub(made.0) < QUEUES_MAX;
         while wanted && self.copy.state().queues().next_no() <= last {
             let queue = self.copy.state().queues().next_no();
             let name = self.names.get(self.directory, queue)?;
@@ -217,7 +225,7 @@ impl<'a> Rescue<'a> {
 
     /// What a producer submitted up to `ordinal` was accepted, although it cannot be said any more as which jobs.
     fn producer(&mut self, producer: &Arc<str>, ordinal: u64) -> Result<(), Error> {
-        loop {
+        for _ in 0..PRODUCER_STEPS_MAX {
             let last = self.copy.state().producers().get(producer).map_or(0, |known| known.last_ordinal);
             let Some(jobs) = ordinal.checked_sub(last).filter(|jobs| *jobs > 0) else { return Ok(()) };
             let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
@@ -227,6 +235,7 @@ impl<'a> Rescue<'a> {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Gives the jobs below this id, whose submission is not there, their place.
