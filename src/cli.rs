@@ -25,6 +25,7 @@ mod memory;
 mod migrate;
 mod output;
 mod pool;
+mod python;
 mod queues;
 mod remote;
 mod replay;

@@ -169,10 +169,15 @@ pub enum Error {
         bytes_max: usize,
     },
     /// The spawner could not be started or reached.
-    #[error("the spawner, which starts worker processes, could not be started or reached")]
-    Spawner(#[source] io::Error),
-    /// The spawner died before it had started the process.
-    #[error("the spawner died while it started a worker process")]
+    #[error("the spawner, which starts worker processes, could not be started or reached: {0}")]
+    Spawner(io::Error),
+    /// There is no spawner, as it, or who should have started it, says.
+    #[error("the spawner, which starts worker processes, could not be started: {0}")]
+    NoSpawner(String),
+    /// The spawner died before it had started the process, without a word.
+    #[error(
+        "the spawner died while it started a worker process; somebody killed it, or the machine has no memory left"
+    )]
     SpawnerDied,
     /// The operating system refused to start the process.
     #[error("the worker process could not be started: {0}")]

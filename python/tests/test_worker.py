@@ -187,6 +187,11 @@ def test_a_queue_without_a_task_is_said_and_may_be_tried_elsewhere(tmp_path: Pat
     assert failed == {"error": "this worker has no task for queue 'cats', only for default", "retry": True}
 
 
+def test_one_task_can_do_the_jobs_of_every_queue(tmp_path: Path) -> None:
+    with Child(tmp_path, ECHO + "@task(queue='a')\ndef other(value): return 'other'\n", "--task", "a", "dogs") as child:
+        assert [child.ask(1, queue) for queue in ("default", "a", "b")] == [{"result": "other"}] * 3
+
+
 def test_coroutines_share_one_event_loop_for_the_life_of_the_process(tmp_path: Path) -> None:
     source = """
 import asyncio
@@ -397,6 +402,7 @@ def crash(value):
         ("@task\ndef x(v): ...", ("dogs",), "gangline.task needs parentheses"),
         ("@task()\ndef x(v): yield", ("dogs",), "dogs:x is a generator: a task returns one result"),
         ("", (), "the following arguments are required: module"),
+        (ECHO, ("--task", "pull", "dogs"), "module dogs has no task for queue 'pull', only for default\n"),
     ],
 )
 def test_a_module_that_is_no_good_is_said(tmp_path: Path, source: str, arguments: tuple[str, ...], said: str) -> None:

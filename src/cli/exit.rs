@@ -112,6 +112,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if cause.is::<config::Error>()
         || cause.is::<InvalidId>()
         || cause.is::<cli::pool::Error>()
+        || cause.is::<cli::python::Error>()
         || cause.is::<TooManyPlaces>()
     {
         return Some(Exit::USAGE);
@@ -150,6 +151,7 @@ fn of_pool(error: &pool::Error) -> Exit {
         | pool::Error::Directory(_)
         | pool::Error::LongCommand { .. } => Exit::USAGE,
         pool::Error::Spawner(_)
+        | pool::Error::NoSpawner(_)
         | pool::Error::SpawnerDied
         | pool::Error::Refused(_)
         | pool::Error::Pipe(_)

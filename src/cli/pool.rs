@@ -1,6 +1,7 @@
 //! What a pool is told on the command line: which queues, how many processes, which command and how it is run.
 
 use crate::cli::bounds::Bounds;
+use crate::cli::python;
 use crate::cli::words;
 use crate::config::Config;
 use crate::config::Sources;
@@ -15,25 +16,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The Python that runs a module, if not this one.
-const PYTHON_VARIABLE: &str = "GANGLINE_PYTHON";
-const PYTHON: &str = "python3";
-/// The part of the Python package that runs a module as a serve worker.
-const PYTHON_WORKER: &str = "gangline.worker";
-/// What such a Python needs of the environment to find its modules.
-const PYTHON_INHERITS: [&str; 2] = ["PYTHONPATH", "VIRTUAL_ENV"];
-
-/// The tasks of a Python module cannot be worked on.
+/// Which pool is meant is not clear.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Their queues are not known.
-    #[error("--python: which queues the tasks of {module} take jobs from cannot be found out: {said}")]
-    Module {
-        /// The module.
-        module: String,
-        /// What its Python said.
-        said: String,
-    },
     /// There is none, or more than one.
     #[error("{} has {count} pools: say with --pool which to run, one of: {names}", file.display())]
     NotOnePool {
@@ -129,7 +114,7 @@ impl Tasks {
     /// A Python that is not there, or another pool of its name.
     pub(crate) fn add_to(self, config: &mut Config) -> anyhow::Result<()> {
         let Some(module) = self.python else { return Ok(()) };
-        let command = python(&[&module]);
+        let command = python::worker(&[], &module);
         let mut slots = Slots { queues: self.queues, processes: self.processes };
         slots.ask_for_queues(&module)?;
         command.resolve()?;
@@ -157,7 +142,7 @@ impl Workforce {
         let mut command = match &self.how.python {
             Some(module) => {
                 self.slots.ask_for_queues(module)?;
-                python(&[module])
+                python::worker(&[], module)
             }
             None => Command::new(&self.command),
         };
@@ -175,21 +160,10 @@ impl Workforce {
 impl Slots {
     /// Takes jobs from the queues of the module's tasks, if no other ones are named.
     fn ask_for_queues(&mut self, module: &str) -> anyhow::Result<()> {
-        if !self.queues.is_empty() {
-            return Ok(());
+        if self.queues.is_empty() {
+            self.queues = python::queues(module)?;
         }
-        let answer = python(&["--queues", module]).ask()?;
-        let failed = |said: &[u8]| {
-            let said = String::from_utf8_lossy(said);
-            Error::Module { module: module.to_owned(), said: said.trim_end().to_owned() }
-        };
-        if !answer.status.success() {
-            return Err(failed(&answer.stderr).into());
-        }
-        let names = str::from_utf8(&answer.stdout).map_err(|_| failed(&answer.stdout))?;
-        self.queues =
-            names.lines().map(str::parse).collect::<Result<_, _>>().map_err(|_| failed(&answer.stdout))?;
-        if self.queues.is_empty() { Err(failed(b"it named none").into()) } else { Ok(()) }
+        Ok(())
     }
 
     fn spec(self, mode: Mode) -> PoolSpec {
@@ -213,16 +187,5 @@ fn from_file(file: PathBuf, name: Option<&str>) -> anyhow::Result<PoolSpec> {
     match (wanted.next(), wanted.next()) {
         (Some(pool), None) => Ok(pool.clone()),
         (Some(_), Some(_)) | (None, _) => Err(error.into()),
-    }
-}
-
-/// The part of the Python package that runs tasks, with these arguments.
-fn python(arguments: &[&str]) -> Command {
-    let python = std::env::var_os(PYTHON_VARIABLE).filter(|python| !python.is_empty());
-    let python = python.unwrap_or_else(|| PYTHON.into());
-    let module = ["-m", PYTHON_WORKER].into_iter().chain(arguments.iter().copied()).map(OsString::from);
-    Command {
-        inherit: PYTHON_INHERITS.map(OsString::from).to_vec(),
-        ..Command::new(std::iter::once(python).chain(module))
     }
 }

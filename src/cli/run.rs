@@ -15,6 +15,7 @@ use crate::cli::bounds::Bounds;
 use crate::cli::exit::Exit;
 use crate::cli::lines::Lines;
 use crate::cli::output;
+use crate::cli::python;
 use crate::cli::run::drive::Drive;
 use crate::cli::run::drive::End;
 use crate::cli::run::embedded::Embedded;
@@ -22,6 +23,7 @@ use crate::cli::run::print::Form;
 use crate::cli::telling;
 use crate::cli::words;
 use crate::grpc::convert::time;
+use crate::job::id::QueueName;
 use crate::pool;
 use crate::pool::Command;
 use crate::pool::Mode;
@@ -55,7 +57,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The program that does the work, and its arguments: the line is its input, what it prints is the result
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present = "python", value_name = "COMMAND")]
     command: Vec<OsString>,
     /// Keep everything in this directory: run again with the same input to go on where it was
     #[arg(long, value_name = "DIR")]
@@ -81,6 +83,15 @@ pub(crate) struct Arguments {
     /// The command is a serve worker: it stays, reads a JSON object a line and answers with one
     #[arg(long, conflicts_with = "each")]
     serve: bool,
+    /// Run a task of a Python module, in processes that stay: $GANGLINE_PYTHON or python3, -m gangline.worker MODULE
+    #[arg(long, value_name = "MODULE", conflicts_with_all = ["command", "serve", "each"])]
+    python: Option<String>,
+    /// Which of the module's tasks, by its queue, if it has several
+    #[arg(long, value_name = "QUEUE", requires = "python", conflicts_with = "command")]
+    task: Option<QueueName>,
+    /// What a line is: with --python, text/plain gives the task a str, application/json what the JSON says
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
     /// A process a line, which is the default
     #[arg(long)]
     each: bool,
@@ -93,6 +104,7 @@ const EXAMPLES: &str = "\
 Examples:
   seq 1000000000000 1000000000200 | gangline run -- factor
   gangline run --data work --retries 3 urls.txt -- xargs curl -fsS
+  gangline run --python shop.tasks --task resize < orders.txt
   gangline run --keep-order --json -- sha256sum < names.txt";
 
 /// The input or the directory is not what an earlier run left.
@@ -151,14 +163,25 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 
 impl Arguments {
     /// The pool, checked as far as that is possible before anything is opened.
-    fn pool(&self) -> Result<pool::Config, pool::Error> {
+    fn pool(&self) -> anyhow::Result<pool::Config> {
         // It is the caller's own shell that the command is started from: it gets the caller's environment and rights.
         let inherit = std::env::vars_os().map(|(name, _)| name).collect();
         let limits = Limits { new_privileges: NewPrivileges::Allowed, ..Limits::default() };
         let limits = self.bounds.on(limits);
-        let command = Command { inherit, limits, ..Command::new(&self.command) };
+        let command = match &self.python {
+            Some(module) => {
+                let task = python::one_task(module, self.task.as_ref())?;
+                python::worker(&["--task", task.as_str()], module)
+            }
+            None => Command::new(&self.command),
+        };
+        let command = Command { inherit, limits, ..command };
         command.resolve()?;
-        let mode = if self.serve { Mode::Serve(command, Recycle::default()) } else { Mode::Each(command) };
+        let mode = if self.serve || self.python.is_some() {
+            Mode::Serve(command, Recycle::default())
+        } else {
+            Mode::Each(command)
+        };
         let mut config = pool::Config::new(mode);
         config.processes = self.processes.unwrap_or(config.processes);
         config.stop_grace = embedded::STOP_GRACE;
@@ -171,10 +194,17 @@ impl Arguments {
         v1::JobSpec {
             queue: QUEUE.to_owned(),
             payload: line,
+            content_type: self.content_type(),
             retry_policy: Some(policy),
             timeout: self.timeout.map(|timeout| time::to_duration(time::whole_millis(timeout))),
             ..v1::JobSpec::default()
         }
+    }
+
+    /// A task gets text unless something else is said; other programs are told nothing.
+    fn content_type(&self) -> String {
+        let default = if self.python.is_some() { "text/plain" } else { "" };
+        self.content_type.as_deref().unwrap_or(default).to_owned()
     }
 
     fn form(&self) -> Form {

@@ -12,6 +12,7 @@
 
 pub(crate) mod cgroup;
 
+mod again;
 mod family;
 mod link;
 mod message;
@@ -136,7 +137,7 @@ impl Spawner {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(shutdown: &Shutdown) -> Result<Spawner, Error> {
-        Spawner::start_from("/proc/self/exe", shutdown)
+        Spawner::start_from(again::OURSELVES, shutdown)
     }
 
     /// Starts the warden from the binary `program`, whose `main` begins with [`run_if_asked`].

@@ -28,7 +28,9 @@ use gangline::shutdown::Waited;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
+use std::fs::Permissions;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -134,6 +136,32 @@ async fn a_dead_spawner_or_warden_is_replaced_and_its_jobs_crashed() {
         assert_ne!(above(&rig)[place], killed);
         rig.end().await;
     }
+}
+
+/// The binary is started again for every slot, so what happens to its file while the server runs matters.
+#[tokio::test]
+async fn a_spawner_that_cannot_be_started_is_told_with_its_path_and_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let binary = directory.path().join("gangline");
+    let shutdown = Shutdown::new();
+    let missing = Spawner::start_from(&binary, &shutdown).unwrap_err().to_string();
+    let path = binary.display().to_string();
+    assert!(
+        missing.contains(&path) && missing.contains("No such file") && missing.contains("has to be there"),
+        "{missing}"
+    );
+
+    std::fs::copy(env!("CARGO_BIN_EXE_gangline"), &binary).unwrap();
+    let mut rig = Rig::started_from(&binary, config(each("echo ok")));
+    let allow = |mode| std::fs::set_permissions(&binary, Permissions::from_mode(mode)).unwrap();
+    allow(0o600);
+    let Outcome::Released { reason } = rig.run(job(1, "")).await else { panic!("no job runs") };
+    for said in [&*path, "Permission denied", "stay executable"] {
+        assert!(reason.contains(said), "{reason}");
+    }
+    allow(0o700);
+    assert_eq!(text(rig.run(job(2, "")).await), "ok\n");
+    rig.end().await;
 }
 
 /// Names the directory for the pids of `doomed_server`, and makes it one.

@@ -20,6 +20,7 @@ use gangline::pool::Spawner;
 use gangline::shutdown::Shutdown;
 use gangline::shutdown::Waited;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 
@@ -83,9 +84,13 @@ pub(crate) fn attempt(number: u128) -> AttemptId {
 
 impl Rig {
     pub(crate) fn new(config: Config) -> Rig {
+        Rig::started_from(Path::new(env!("CARGO_BIN_EXE_gangline")), config)
+    }
+
+    /// With `program` in the place of our own binary.
+    pub(crate) fn started_from(program: &Path, config: Config) -> Rig {
         let shutdown = Shutdown::new();
-        let spawner =
-            Spawner::start_from(env!("CARGO_BIN_EXE_gangline"), &shutdown).expect("the spawner starts");
+        let spawner = Spawner::start_from(program, &shutdown).expect("the spawner starts");
         let (pool, reports) =
             Pool::start(config, &spawner, &Clock::system(), &shutdown).expect("the pool starts");
         Rig { pool, reports, spawner, shutdown, progress: Vec::new() }

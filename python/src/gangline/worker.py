@@ -106,9 +106,11 @@ class Wire:
 class Worker:
     """Calls the tasks, one job after the other."""
 
-    def __init__(self, wire: Wire, tasks: Mapping[str, Task]) -> None:
+    def __init__(self, wire: Wire, tasks: Mapping[str, Task], only: str | None = None) -> None:
+        """`only`: the queue of the task that does the jobs of every queue."""
         self._wire = wire
         self._tasks = tasks
+        self._only = only
         self._by_name = {task.name: task for task in tasks.values()}
         self._loop: AbstractEventLoop | None = None
         self._is_stopping = False
@@ -163,7 +165,7 @@ class Worker:
             in_work.job = None
 
     def _task_of(self, queue: str) -> Task:
-        task = self._tasks.get(queue)
+        task = self._tasks.get(self._only or queue)
         if task is None:
             known = ", ".join(sorted(self._tasks))
             raise RefusedError(f"this worker has no task for queue {queue!r}, only for {known}", retry=True)
@@ -342,6 +344,16 @@ def load(name: str) -> Mapping[str, Task]:
     return registered
 
 
+def one_of(tasks: Mapping[str, Task], queue: str | None, name: str) -> str | None:
+    """The queue, if the module has a task for it.
+
+    Raises `UnusableError` if not.
+    """
+    if queue is not None and queue not in tasks:
+        raise UnusableError(f"module {name} has no task for queue {queue!r}, only for {', '.join(sorted(tasks))}")
+    return queue
+
+
 def module_of(path: str) -> str:
     """The name under which the file would be imported, if its folder is the current one."""
     return os.path.normpath(path).removesuffix(".py").replace(os.sep, ".")
@@ -360,6 +372,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Does jobs with the tasks of a module, as the child of a pool: lines of JSON on stdin and stdout.",
     )
     parser.add_argument("--queues", action="store_true", help="print the queues of the module's tasks, and exit")
+    parser.add_argument("--task", metavar="QUEUE", help="let the task of this queue do all jobs, whatever their queue")
     parser.add_argument("module", help="the module with the tasks, as `import` names it")
     options = parser.parse_args(argv)
     wire = Wire.from_stdio()
@@ -370,7 +383,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for queue in sorted(tasks):
                 wire.send(queue)
         else:
-            Worker(wire, tasks).run()
+            Worker(wire, tasks, one_of(tasks, options.task, options.module)).run()
     except UnusableError as error:
         print(f"gangline.worker: {error}", file=sys.stderr)  # noqa: T201  the pool logs it
         return EXIT_UNUSABLE

@@ -111,11 +111,14 @@ impl Link {
         // From here on dropping the worker, also when this call is cancelled, kills the process.
         let mut worker = Worker { link: Arc::clone(self), ticket, pid: 0, ended: has_ended, over: false };
         let request = Request::Spawn { ticket, order: Box::new(order) };
-        if let Err(error) = self.send(&request, pipes).await {
+        if let Err(error) = self.send(&request, pipes).await
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
             worker.over = true;
             self.table().workers.remove(&ticket);
             return Err(Error::Spawner(error));
         }
+        // Of a spawner that is gone we read first what it, or the warden, has said of why.
         match has_started.await {
             Ok(Ok(pid)) => {
                 worker.pid = pid;
@@ -130,7 +133,7 @@ impl Link {
     }
 
     fn why_it_died(&self) -> Error {
-        self.table().broken.clone().map_or(Error::SpawnerDied, Error::Refused)
+        self.table().broken.clone().map_or(Error::SpawnerDied, Error::NoSpawner)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -81,14 +81,15 @@ enum Above {
 /// # Errors
 /// What kept the spawner from starting or going on. The workers are killed also then.
 pub(crate) fn run(socket: OwnedFd, warden: Pid) -> io::Result<()> {
-    outlive_signals()?;
-    // So that a poll is cut short when an orphan dies.
-    signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
-    set_child_subreaper(Some(getpid()))?;
-    let pidfd = pidfd_open(warden, PidfdFlags::empty())?;
-    if getppid() != Some(warden) {
-        return Err(io::Error::other("the warden died at once"));
-    }
+    let pidfd = match begin(warden) {
+        Ok(pidfd) => pidfd,
+        Err(error) => {
+            // The server would only know that nobody is there.
+            let broken = Notice::Broken { error: format!("the spawner could not begin: {error}") };
+            send(socket.as_fd(), &broken, &[], SendFlags::empty())?;
+            return Err(error);
+        }
+    };
     let mut spawner = Spawner {
         socket,
         warden: pidfd,
@@ -101,6 +102,19 @@ pub(crate) fn run(socket: OwnedFd, warden: Pid) -> io::Result<()> {
     let served = spawner.serve();
     family::kill_all();
     served.map_err(io::Error::from)
+}
+
+/// What has to be so before a worker can be started; the handle on the warden.
+fn begin(warden: Pid) -> io::Result<OwnedFd> {
+    outlive_signals()?;
+    // So that a poll is cut short when an orphan dies.
+    signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)))?;
+    set_child_subreaper(Some(getpid()))?;
+    let pidfd = pidfd_open(warden, PidfdFlags::empty())?;
+    if getppid() != Some(warden) {
+        return Err(io::Error::other("the warden died at once"));
+    }
+    Ok(pidfd)
 }
 
 impl Spawner {

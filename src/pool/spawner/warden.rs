@@ -2,8 +2,8 @@
 
 pub(crate) mod process;
 
-use crate::pool::spawner::MARK;
 use crate::pool::spawner::WARDEN;
+use crate::pool::spawner::again;
 use crate::pool::spawner::message::send;
 use crate::shutdown::Shutdown;
 use rustix::fd::AsFd;
@@ -20,11 +20,8 @@ use rustix::net::socketpair;
 use serde::Deserialize;
 use serde::Serialize;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -68,14 +65,7 @@ impl Warden {
         dropped: &CancellationToken,
     ) -> io::Result<Arc<Warden>> {
         let (ours, theirs) = pair()?;
-        let child = Command::new(program)
-            .arg0("gangline")
-            .arg(WARDEN)
-            .env(MARK, "1")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .process_group(0)
-            .spawn()?;
+        let child = again::start(program, &[WARDEN], theirs)?;
         let warden = Arc::new(Warden {
             socket: ours,
             pid: child.id(),

@@ -8,9 +8,11 @@ use crate::harness::stderr;
 use crate::verbs::told;
 use crate::work::crew::Crew;
 use gangline::cli::exit::Exit;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::process::Output;
 use std::process::Stdio;
 
 const TASKS: &str = "\
@@ -32,13 +34,16 @@ fn path_to(place: &Place) -> String {
     format!("{package}:{}", module.parent().expect("it has one").display())
 }
 
+fn has_python() -> bool {
+    let look = "import sys; sys.exit(sys.version_info < (3, 9))";
+    Command::new("python3").args(["-c", look]).status().is_ok_and(|status| status.success())
+}
+
 /// With the interpreter and the package that are there: no queue is named, the module knows them.
 #[test]
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn the_tasks_of_a_module_are_worked_on_from_anywhere() {
-    let version =
-        Command::new("python3").args(["-c", "import sys; sys.exit(sys.version_info < (3, 9))"]).status();
-    if !version.is_ok_and(|status| status.success()) {
+    if !has_python() {
         eprintln!(
             "SKIPPED the_tasks_of_a_module_are_worked_on_from_anywhere: there is no Python 3.9 or later"
         );
@@ -63,6 +68,58 @@ fn the_tasks_of_a_module_are_worked_on_from_anywhere() {
             |queue| told(server, &["submit", "-q", queue, "--content-type", "text/plain", "--wait", "gee"]);
         assert_eq!((ask("shout"), ask("count")), ("GEE".to_owned(), "3".to_owned()));
     }
+}
+
+/// Lines for a task: the only one of the module, or the one that is named, as text or as JSON.
+#[test]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn lines_are_run_by_a_task_of_a_module() {
+    if !has_python() {
+        eprintln!("SKIPPED lines_are_run_by_a_task_of_a_module: there is no Python 3.9 or later");
+        return;
+    }
+    let place = Place::new();
+    let path = path_to(&place);
+    place.write(
+        "one_task.py",
+        "import gangline\n@gangline.task(queue='twice')\ndef twice(what):\n    return what * 2\n",
+    );
+    let lines = |arguments: &[&str]| {
+        let mut command = gangline(&["run", "-j1", "--keep-order"]);
+        command.args(arguments).env("PYTHONPATH", &path).env("PYTHONDONTWRITEBYTECODE", "1");
+        told_of(command, "21\n4\n")
+    };
+    let printed = |arguments: &[&str]| {
+        let ran = lines(arguments);
+        assert!(ran.status.success(), "{arguments:?}: {}", stderr(&ran));
+        String::from_utf8(ran.stdout).expect("it is text")
+    };
+    assert_eq!(printed(&["--python", "one_task"]), "2121\n44\n");
+    assert_eq!(printed(&["--python", "one_task", "--content-type", "application/json"]), "42\n8\n");
+    assert_eq!(printed(&["--python", "shop_tasks", "--task", "count"]), "2\n1\n");
+    let refusals: [(&[&str], &str); 4] = [
+        (
+            &["--python", "shop_tasks"],
+            "has 2 tasks: say with --task which gets the lines, one of: count, shout",
+        ),
+        (&["--python", "shop_tasks", "--task", "x"], "no task for queue \"x\", only for count, shout"),
+        (&["--python", "no_such"], "there is no module no_such"),
+        (&["--task", "count", "--", "cat"], "cannot be used with"),
+    ];
+    for (arguments, said) in refusals {
+        let refused = lines(arguments);
+        assert_eq!(refused.status.code(), Some(i32::from(Exit::USAGE.code())), "{arguments:?}");
+        assert!(stderr(&refused).contains(said), "{}", stderr(&refused));
+    }
+}
+
+/// What the command said, given this input.
+fn told_of(mut command: Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    // Of a refusal it reads nothing.
+    child.stdin.take().expect("it is piped").write_all(input.as_bytes()).ok();
+    child.wait_with_output().expect("it runs")
 }
 
 /// A script that stands in for the interpreter and says what it was asked.
@@ -116,6 +173,14 @@ fn a_module_or_python_that_is_no_good_is_told_before_anything_starts() {
         "a queue of which pool?"
     );
     assert!(!place.data().exists());
+    let other = place.write("other", "#!/bin/sh\necho \"No module named 'gangline'\" >&2; exit 1\n");
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let refused = gangline(cases[0]).env("GANGLINE_PYTHON", &other).output().expect("it runs");
+    assert!(
+        stderr(&refused).contains("or name the Python that has it in GANGLINE_PYTHON"),
+        "{}",
+        stderr(&refused)
+    );
     let file = "[[pools]]\nname = \"shop.tasks\"\nqueues = [\"q\"]\nmode = \"each\"\ncommand = [\"cat\"]\n";
     let file = place.write("gangline.toml", file).display().to_string();
     let twice = ["serve", "--data", &data, "--config", &file, "--python", "shop.tasks", "--queue", "q"];

@@ -3,8 +3,9 @@
 //! everything when the server's end of its socket closes. So no worker is left as long as server, warden and spawner
 //! are not all killed at the same moment.
 
-use crate::pool::spawner::MARK;
 use crate::pool::spawner::SPAWNER;
+use crate::pool::spawner::again;
+use crate::pool::spawner::again::OURSELVES;
 use crate::pool::spawner::cgroup;
 use crate::pool::spawner::family;
 use crate::pool::spawner::message::Notice;
@@ -28,9 +29,7 @@ use rustix::process::pidfd_open;
 use rustix::process::set_child_subreaper;
 use rustix::process::waitpid;
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::Path;
 
 /// The longest request; it says nothing but that a spawner is wanted.
 const BYTES_MAX: usize = 64;
@@ -111,15 +110,8 @@ impl Warden {
     }
 
     fn try_start(&mut self, socket: &OwnedFd) -> io::Result<()> {
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("gangline")
-            .arg(SPAWNER)
-            .arg(getpid().as_raw_nonzero().to_string())
-            .env(MARK, "1")
-            .stdin(Stdio::from(socket.try_clone()?))
-            .stdout(Stdio::null())
-            .process_group(0)
-            .spawn()?;
+        let ourselves = getpid().as_raw_nonzero().to_string();
+        let mut child = again::start(Path::new(OURSELVES), &[SPAWNER, &ourselves], socket.try_clone()?)?;
         let pid = Pid::from_child(&child);
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => {
