@@ -46,6 +46,13 @@ def test_a_name_that_is_not_there_is_said() -> None:
         gangline.sleigh  # noqa: B018
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:4264", "https://jobs", "127.0.0.1", "jobs.internal"])
+def test_what_is_no_address_is_said_at_once(address: str) -> None:
+    for kind in (gangline.Client, gangline.AsyncClient):
+        with pytest.raises(ValueError, match=r"no address of a server: write host:port, such as 127.0.0.1:4264"):
+            kind(address)
+
+
 def test_the_release_is_that_of_the_server() -> None:
     manifest = (ROOT / "Cargo.toml").read_text()
     assert f'version = "{metadata.version("gangline")}"' in manifest.split("[dependencies]")[0]

@@ -254,6 +254,8 @@ def test_what_cannot_be_written_down_is_refused_before_anything_is_sent(client: 
         client.submit(queue, 1, priority=1 << 40)
     with pytest.raises(TypeError):
         client.submit(queue, 1, labels={"a": 1})
+    with pytest.raises(TypeError, match="the queue comes first, then the payload"):
+        client.submit({"a": 1})
 
 
 def test_many_handles_are_told_by_one_stream(client: Any) -> None:

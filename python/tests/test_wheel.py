@@ -81,13 +81,17 @@ def test_what_is_built_works_far_from_the_checkout(build_python: str, kennel: Se
     assert {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name} == wanted
 
     fresh = tmp_path / "fresh"
-    venv.create(fresh, with_pip=True)
+    venv.create(fresh)
     python = fresh / "bin" / "python"
     # The same versions of gRPC and the rest as here, out of pip's cache if there is one.
     freeze = run([sys.executable, "-m", "pip", "freeze", "--exclude-editable"]).splitlines()
     pins = [pin for pin in freeze if pin.startswith(("grpcio==", "protobuf==", "googleapis-common-protos=="))]
     installed = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", wheel, *pins], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", wheel, *pins],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if "Failed to establish a new connection" in installed.stderr or "Could not find a version" in installed.stderr:
         pytest.skip(f"its dependencies cannot be fetched here: {installed.stderr[-300:]}")
@@ -98,7 +102,19 @@ def test_what_is_built_works_far_from_the_checkout(build_python: str, kennel: Se
     assert said[:2] == ["2", "2"]
     assert [line.split()[0] for line in said[2:-2]] == ["submitted", "started", "succeeded"]
     assert said[-1].startswith(str(fresh))
-    run([sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "--cache-dir=mypy", "program.py"], tmp_path)
+    run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--python-executable",
+            python,
+            f"--cache-dir={sys.prefix}/mypy-of-wheel",
+            "program.py",
+        ],
+        tmp_path,
+    )
     assert run([python, "-m", "gangline.worker", "--queues", "dogs"], with_a_task(tmp_path)) == "double\n"
 
 

@@ -23,6 +23,7 @@ from gangline.connection import OPTIONS
 from gangline.connection import TRY_SECONDS
 from gangline.connection import address_of
 from gangline.connection import calls_of
+from gangline.connection import nobody_at
 from gangline.errors import CallError
 from gangline.errors import ClientClosed
 from gangline.errors import NotFound
@@ -433,8 +434,9 @@ class Client:
         """Waits until the call may be made again, or raises the error."""
         if self._closed.is_set():
             raise _closed()
-        never = not self._was_reached and error.code == "UNAVAILABLE"
-        pause = None if never else patience.pause_after(error, harmless=harmless)
+        if not self._was_reached and error.code == "UNAVAILABLE":
+            raise nobody_at(self.address, error) from error
+        pause = patience.pause_after(error, harmless=harmless)
         if pause is None:
             raise error
         logger.info("trying again in %.2f s: %s", pause, error)

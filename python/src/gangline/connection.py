@@ -6,6 +6,8 @@ import os
 from typing import Any
 from typing import NamedTuple
 
+from gangline.errors import CallError
+from gangline.errors import Unavailable
 from gangline.v1 import job_service_pb2_grpc
 from gangline.v1 import update_service_pb2_grpc
 
@@ -49,5 +51,21 @@ def calls_of(channel: Any) -> Calls:
 
 
 def address_of(address: str | None) -> str:
-    """The address, or what the environment says, or the default."""
-    return address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    """The address, or what the environment says, or the default.
+
+    Raises:
+        ValueError: it is a URL, or has no port.
+    """
+    named = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    if named.startswith(("http:", "https:", "grpc:")) or ":" not in named:
+        raise ValueError(f"{named!r} is no address of a server: write host:port, such as {DEFAULT_ADDRESS}")
+    return named
+
+
+def nobody_at(address: str, error: CallError) -> Unavailable:
+    """`error`, of a server that was never reached, with what to do about it."""
+    text = (
+        f"no Gangline server answers at {address}; start one with `gangline serve`, or say where it is: "
+        f"Client('host:port') or {ADDRESS_VARIABLE}=host:port; {error.text}"
+    )
+    return Unavailable(text, code=error.code, outcome_unknown=False)

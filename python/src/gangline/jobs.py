@@ -78,6 +78,8 @@ class JobSpec:
             TypeError: the payload is neither bytes nor something that JSON has, or a field is of another type.
             ValueError: a number does not fit, or a time has no time zone.
         """
+        if not isinstance(self.queue, str):
+            raise TypeError(f"a queue is named by a str, not by {self.queue!r}: the queue comes first, then the payload")
         data, content_type = payloads.encode(self.payload)
         message = job_pb2.JobSpec(
             queue=self.queue,

@@ -252,6 +252,9 @@ async fn follow(link: Arc<Link>, charge: Charge, dropped: CancellationToken, sto
             }) => match received {
                 Ok(Received::Message(notice, _)) => link.heed(notice),
                 Ok(Received::End) => break Some(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                // It is gone and has not read all that we sent. The system says so once, before what it, or the warden, sent
+                // last: why it is gone.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) => break Some(error),
             },
             () = link.unsent.notified() => if let Err(error) = link.send_unsent().await {

@@ -29,6 +29,7 @@ from gangline.connection import TRY_SECONDS
 from gangline.connection import Calls
 from gangline.connection import address_of
 from gangline.connection import calls_of
+from gangline.connection import nobody_at
 from gangline.errors import CallError
 from gangline.errors import ClientClosed
 from gangline.errors import NotFound
@@ -417,8 +418,9 @@ class AsyncClient:
         """Waits until the call may be made again, or raises the error."""
         if self._is_closed:
             raise _closed()
-        never = not self._was_reached and error.code == "UNAVAILABLE"
-        pause = None if never else patience.pause_after(error, harmless=harmless)
+        if not self._was_reached and error.code == "UNAVAILABLE":
+            raise nobody_at(self.address, error) from error
+        pause = patience.pause_after(error, harmless=harmless)
         if pause is None:
             raise error
         logger.info("trying again in %.2f s: %s", pause, error)
