@@ -101,7 +101,7 @@ def test_a_submit_waits_for_the_server(place: Server, connect: Connect) -> None:
 
 
 def test_patience_ends(place: Server, connect: Connect) -> None:
-    client = connect(place.start(), patience=1)
+    client = connect(place.start(), patience=0.5)
     handle = client.submit("sleighs", 1)
     place.kill()
     with pytest.raises(Unavailable):
@@ -109,7 +109,7 @@ def test_patience_ends(place: Server, connect: Connect) -> None:
     with pytest.raises(Unavailable):
         list(client.submit_many([3], queue="sleighs"))
     with pytest.raises(TimeoutError):
-        handle.result(timeout=0.5)
+        handle.result(timeout=0.2)
     place.start()
     assert client.submit("sleighs", 4).cancel(), "the client is as good as new"
     assert handle.cancel()
