@@ -96,7 +96,12 @@ impl Copy {
         codec::put(event, &mut bytes);
         let room = self.log.as_ref().map_or(FRAME_BYTES_MAX, |log| log.limits().frame_bytes_max);
         let begins_batch = matches!(event, Event::KeyTaken { .. }) && self.grown;
-        if self.batch == 0 && (begins_batch || self.body.len() + bytes.len() >= room) {
+        if !matches!(event, Event::Submitted(_) | Event::QueueMade { .. }) {
+            // Jobs of the batch that have not come by now do not come.
+            self.batch = 0;
+        }
+        let is_full = self.body.len().max(1) + bytes.len() > room;
+        if is_full || self.batch == 0 && (begins_batch || self.body.len() + bytes.len() >= room) {
             self.flush()?;
         }
         let at = At { pointer: Pointer { position: self.position, index: self.events }, time: self.time };
