@@ -22,6 +22,7 @@ pub mod retrace;
 pub mod seeds;
 #[cfg(test)]
 mod simulation;
+pub mod spectator;
 mod touches;
 pub mod view;
 pub mod workers;
@@ -41,6 +42,7 @@ use crate::engine::history::History;
 use crate::engine::inbox::Inbox;
 use crate::engine::recover::Recovered;
 use crate::engine::retrace::Turns;
+use crate::engine::spectator::Moment;
 use crate::engine::view::Health;
 use crate::engine::view::View;
 use crate::job::id::Position;
@@ -119,6 +121,7 @@ impl Engine {
             history: Arc::new(archive.clone()),
             turns: Arc::default(),
             clock: clock.clone(),
+            moment: None,
         };
         let driving = Driving {
             view: Arc::clone(&view),
@@ -212,6 +215,8 @@ pub struct Handle {
     history: Arc<dyn History>,
     turns: Arc<Turns>,
     clock: Clock,
+    /// Instead of a writer, where nothing is written.
+    moment: Option<Arc<Moment>>,
 }
 
 impl Handle {
@@ -225,7 +230,10 @@ impl Handle {
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, command::Error> {
         let (reply, answer) = Reply::once();
-        self.inbox.send(command(reply), bytes).await?;
+        match &self.moment {
+            None => self.inbox.send(command(reply), bytes).await?,
+            Some(moment) => moment.answer(command(reply), &self.clock)?,
+        }
         answer.await.unwrap_or(Err(command::Error::OutcomeUnknown))
     }
 
@@ -234,7 +242,10 @@ impl Handle {
     /// # Errors
     /// [`command::Error::ShuttingDown`] if the writer takes nothing more.
     pub async fn send(&self, bytes: usize, command: Command) -> Result<(), command::Error> {
-        self.inbox.send(command, bytes).await
+        match &self.moment {
+            None => self.inbox.send(command, bytes).await,
+            Some(moment) => moment.answer(command, &self.clock),
+        }
     }
 
     /// Waits while the work tree is too far behind: submits call this first, nobody else. [MEM-1]

@@ -9,6 +9,7 @@
 //!     .tail() of a walk              where it ended, and what lies there that nothing vouches for
 //! Fold                               the state as of a sequence or a time: the newest checkpoint before it, then the log
 //! salvage::salvage                   everything readable, as a new directory
+//! snapshot::Snapshot                 the log as of now up to its first damage, for a server that only reads
 //! slice::Slice                       some jobs as of a place, and their submissions in order
 //! Names                              the names of queues by number
 //! Diff                               what differs between two states, and where two histories fork
@@ -35,6 +36,7 @@ pub mod rates;
 pub mod restore;
 pub mod salvage;
 pub mod slice;
+pub mod snapshot;
 pub mod stats;
 pub mod verify;
 pub mod walk;
@@ -55,6 +57,7 @@ pub use crate::offline::life::Life;
 pub use crate::offline::live::LiveJob;
 pub use crate::offline::names::Names;
 pub use crate::offline::slice::Slice;
+pub use crate::offline::snapshot::Snapshot;
 pub use crate::offline::stats::Stats;
 pub use crate::offline::verify::Verified;
 pub use crate::offline::walk::From;

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::config::Reflection;
 use crate::engine;
 use crate::engine::Engine;
+use crate::engine::Handle;
 use crate::engine::Parts;
 use crate::engine::command::Command;
 use crate::engine::core::Options;
@@ -23,6 +24,8 @@ use crate::log::Archive;
 use crate::log::Log;
 use crate::log::directory::Directory;
 use crate::log::directory::Recovered;
+use crate::offline::Snapshot;
+use crate::offline::snapshot;
 use crate::pool;
 use crate::pool::Spawner;
 use crate::pool::local;
@@ -92,10 +95,10 @@ pub enum Stopped {
 pub struct Running {
     address: SocketAddr,
     service: Service,
-    engine: Engine,
+    /// Not there if the server only reads.
+    engine: Option<Engine>,
     reporter: HealthReporter,
-    pools: Shutdown,
-    pools_grace: Duration,
+    pools: Pools,
     shutdown: Shutdown,
 }
 
@@ -127,6 +130,59 @@ pub async fn start(config: &Config) -> Result<Running, Error> {
         return Err(give_up(error, engine, &pools).await);
     }
     pruner::start(&service);
+    let pools = Pools { shutdown: pools, grace: pools_grace(config) };
+    Ok(answer(config, listener, service, shutdown, Some(engine), pools).await)
+}
+
+/// Starts a server that only reads: what is in the data directory now, up to its first damage if it is damaged. It takes no
+/// lock and writes nothing, so another server may run on the directory. When this returns it answers calls.
+///
+/// # Errors
+/// [`Error`]; nothing is left running.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub async fn start_read_only(config: &Config) -> Result<Running, Error> {
+    let listener = Listener::bind(config.listen, config.exposure).await?;
+    let (data, clock) = (config.data.clone(), Clock::system());
+    let scene = blocking(move || Snapshot::scene(&data, clock)).await?.map_err(|refused| match refused {
+        snapshot::Refused::Log(error) => Error::Log(error),
+        snapshot::Refused::Boot(error) => Error::Boot(error),
+    })?;
+    match &scene.damaged {
+        Some(damaged) => tracing::warn!(
+            %damaged,
+            sequence = scene.seen.sequence.0,
+            "read-only, up to the damage: what is behind it is not served"
+        ),
+        None => tracing::info!(sequence = scene.seen.sequence.0, "read-only: what there is now is served"),
+    }
+    if !config.pools.is_empty() {
+        tracing::warn!("the pools of the configuration are not started: the server is read-only");
+    }
+    let shutdown = Shutdown::new();
+    let service = Service::new(Handle::of_scene(scene), settings(config), shutdown.clone());
+    let pools = Pools { shutdown: Shutdown::new(), grace: GOODBYE };
+    Ok(answer(config, listener, service, shutdown, None, pools).await)
+}
+
+/// The pools of a server, and how long they have to stop.
+#[derive(Debug)]
+struct Pools {
+    shutdown: Shutdown,
+    grace: Duration,
+}
+
+/// Begins to answer calls.
+async fn answer(
+    config: &Config,
+    listener: Listener,
+    service: Service,
+    shutdown: Shutdown,
+    engine: Option<Engine>,
+    pools: Pools,
+) -> Running {
+    let clock = service.engine().clock().clone();
     let reporter = HealthReporter::new();
     health::tell(&reporter, service.engine().view().health()).await;
     health::follow(reporter.clone(), service.engine().view(), &shutdown);
@@ -143,7 +199,7 @@ pub async fn start(config: &Config) -> Result<Running, Error> {
         }
     });
     tracing::info!(%address, data = %config.data.display(), version = env!("CARGO_PKG_VERSION"), "serving");
-    Ok(Running { address, service, engine, reporter, pools, pools_grace: pools_grace(config), shutdown })
+    Running { address, service, engine, reporter, pools, shutdown }
 }
 
 impl Running {
@@ -175,19 +231,22 @@ impl Running {
     /// # Errors
     /// What the log failed with, if it did.
     pub async fn stop(self) -> Result<Stopped, log::Error> {
-        let Running { service, engine, reporter, pools, pools_grace, shutdown, .. } = self;
+        let Running { service, engine, reporter, pools, shutdown, .. } = self;
         health::tell(&reporter, Health::Draining).await;
         tracing::info!("stopping: no new jobs and leases");
-        if let Err(error) = service.engine().call(0, Command::Drain).await {
+        if engine.is_some()
+            && let Err(error) = service.engine().call(0, Command::Drain).await
+        {
             tracing::warn!(%error, "the writer cannot drain");
         }
-        pools.begin();
-        let pools = pools.wait(pools_grace).await;
+        pools.shutdown.begin();
+        let pools = pools.shutdown.wait(pools.grace).await;
         shutdown.begin();
         health::end(reporter).await;
         let waited = shutdown.wait(GOODBYE).await;
         drop(service);
-        let stopped = tokio::task::spawn_blocking(move || engine.stop()).await;
+        let stop = move || engine.map_or(Ok(()), Engine::stop);
+        let stopped = tokio::task::spawn_blocking(stop).await;
         stopped.unwrap_or(Err(log::Error::Poisoned))?;
         let left = [pools, waited].into_iter().map(|waited| match waited {
             Waited::Ended => 0,

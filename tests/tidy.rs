@@ -27,7 +27,10 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
     ("config", &["job", "log", "work", "engine", "service", "grpc", "pool", "clock"]),
     (
         "server",
-        &["job", "log", "work", "engine", "service", "grpc", "pool", "clock", "shutdown", "config", "proto"],
+        &[
+            "offline", "job", "log", "work", "engine", "service", "grpc", "pool", "clock", "shutdown",
+            "config", "proto",
+        ],
     ),
     (
         "cli",

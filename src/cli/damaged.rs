@@ -24,7 +24,7 @@ impl Damaged {
         let out = text::shell(&self.saved());
         format!(
             "`gangline verify {directory}` shows what is lost, `gangline salvage {directory} {out}` copies the rest into a new \
-             directory"
+             directory, `gangline serve --read-only --data {directory}` serves what is before the damage"
         )
     }
 

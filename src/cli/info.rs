@@ -30,6 +30,10 @@ struct InfoJson {
     applied_position: u64,
     durability: &'static str,
     data_filesystem: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    damage: String,
     uptime_ms: u64,
     time: Option<String>,
 }
@@ -55,6 +59,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             applied_position: info.applied_position,
             durability,
             data_filesystem: info.data_filesystem,
+            read_only: info.read_only,
+            damage: info.damage,
             uptime_ms,
             time: info.time.as_ref().map(text::time),
         };
@@ -71,11 +77,20 @@ fn tell(info: &InfoJson, address: &str) -> Vec<String> {
     let uptime = humantime::format_duration(std::time::Duration::from_secs(info.uptime_ms / 1_000));
     let since = info.floor_time.as_ref().map(|time| format!(", kept since {time}")).unwrap_or_default();
     let behind = info.head_position.saturating_sub(info.applied_position);
-    vec![
+    let tree = if info.read_only {
+        "read-only: as they were at its start".to_owned()
+    } else {
+        format!("the work tree is {behind} behind")
+    };
+    let mut lines = vec![
         format!("server      gangline {} at {address}, up {uptime}", info.version),
         format!("store       {} (epoch {})", info.store_id, info.epoch),
         format!("updates     {} to {}{since}", info.floor_sequence, info.head_sequence),
-        format!("frames      {} (the work tree is {behind} behind)", info.head_position),
+        format!("frames      {} ({tree})", info.head_position),
         format!("durability  {} {}", info.durability, info.data_filesystem).trim_end().to_owned(),
-    ]
+    ];
+    if !info.damage.is_empty() {
+        lines.push(format!("damage      {}", info.damage));
+    }
+    lines
 }

@@ -63,7 +63,7 @@ pub(crate) fn as_of(directory: &DataDirectory, until: Until) -> anyhow::Result<A
         Until::Sequence(wanted) if last < wanted && as_of.faults.count() == 0 => {
             Err(Unknown::Ahead { directory: path(), wanted, last }.into())
         }
-        Until::Sequence(_) | Until::Time(_) | Until::End => Ok(as_of),
+        Until::Sequence(_) | Until::Position(_) | Until::Time(_) | Until::End => Ok(as_of),
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn as_of(directory: &DataDirectory, until: Until) -> anyhow::Result<A
 /// As [`as_of`].
 pub(crate) fn reaches(directory: &DataDirectory, until: Until) -> anyhow::Result<()> {
     match until {
-        Until::End | Until::Time(_) => Ok(()),
+        Until::End | Until::Position(_) | Until::Time(_) => Ok(()),
         Until::Sequence(_) => as_of(directory, until).map(drop),
     }
 }
@@ -82,6 +82,7 @@ fn words(until: Until) -> String {
     match until {
         Until::End => "its end".to_owned(),
         Until::Sequence(sequence) => format!("update {sequence}"),
+        Until::Position(position) => format!("frame {position}"),
         Until::Time(time) => text::at(time),
     }
 }

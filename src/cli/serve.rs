@@ -23,6 +23,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What `serve` is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// Only read: serve what is in the data directory now, up to the damage if it is damaged, and write nothing
+    #[arg(long, conflicts_with = "python")]
+    read_only: bool,
     #[command(flatten)]
     tasks: Tasks,
     #[command(flatten)]
@@ -41,16 +44,33 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("cannot start the threads that serve calls")?;
-    let exit = runtime.block_on(serve(&config));
+    let mode = if arguments.read_only { Mode::ReadOnly } else { Mode::Whole };
+    let exit = runtime.block_on(serve(&config, mode));
     // What did not end in time does not hold the process up.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(config: &Config) -> anyhow::Result<Exit> {
+/// What is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Everything.
+    Whole,
+    /// Reads alone.
+    ReadOnly,
+}
+
+async fn start(config: &Config, mode: Mode) -> Result<Running, server::Error> {
+    match mode {
+        Mode::Whole => server::start(config).await,
+        Mode::ReadOnly => server::start_read_only(config).await,
+    }
+}
+
+async fn serve(config: &Config, mode: Mode) -> anyhow::Result<Exit> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let running = tokio::select! {
-        started = server::start(config) => started.map_err(|error| damaged::refused(&config.data, error))?,
+        started = start(config, mode) => started.map_err(|error| damaged::refused(&config.data, error))?,
         // Recovery may be killed anywhere, so nothing has to be undone.
         () = signals.next() => return Ok(Exit::INTERRUPTED),
     };

@@ -190,6 +190,7 @@ fn reason_passes(reason: Reason) -> bool {
         | Reason::CursorOfOtherStore
         | Reason::QueuesFull
         | Reason::CursorsFull
+        | Reason::ReadOnly
         | Reason::Damaged => false,
     }
 }

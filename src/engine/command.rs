@@ -51,6 +51,9 @@ pub enum Error {
     /// The service drains and takes no new work; nothing happened.
     #[error("the service is shutting down")]
     ShuttingDown,
+    /// There is no writer: the service only reads; nothing happened.
+    #[error("this server is read-only: it serves what is in a data directory and changes nothing")]
+    ReadOnly,
 }
 
 /// Where an answer goes: to one waiting call, or into the channel of a stream, tagged.

@@ -102,6 +102,8 @@ pub enum Health {
     Serving,
     /// The disk is full: reads and finishes work, submits are refused. [ACK-2]
     DiskFull,
+    /// It only reads, by intent: nothing is ever accepted.
+    ReadOnly,
     /// It takes no new work because it stops.
     Draining,
     /// A write or sync failed: nothing is acknowledged any more. [ACK-2]

@@ -32,6 +32,8 @@ pub enum Until {
     End,
     /// This update included, and nothing after it: what a later frame holds does not change the state as of here.
     Sequence(Sequence),
+    /// Every frame up to this one, included.
+    Position(Position),
     /// Every frame up to this log time, included.
     Time(Timestamp),
 }
@@ -239,9 +241,12 @@ impl Fold {
         until: Until,
         see: &mut dyn FnMut(Fault),
     ) -> Result<Reached, Error> {
-        if let Until::Time(time) = until
-            && located.frame.time > time
-        {
+        let after = match until {
+            Until::Time(time) => located.frame.time > time,
+            Until::Position(position) => located.frame.position > position,
+            Until::End | Until::Sequence(_) => false,
+        };
+        if after {
             return Ok(Reached::Yes);
         }
         match located.frame.events() {
@@ -387,6 +392,7 @@ fn is_within(state: &State, until: Until) -> bool {
         Until::End => true,
         // It may hold what came after the update and was none.
         Until::Sequence(sequence) => state.sequence() < sequence,
+        Until::Position(position) => state.position() <= position,
         Until::Time(time) => state.time() <= time,
     }
 }

@@ -69,7 +69,7 @@ fn make(finished: &Finished, backup: &Path, out: &Path, until: Until) -> Result<
     let head = finished.manifest().head;
     let end = match until {
         Until::End => finished.end(),
-        Until::Sequence(_) | Until::Time(_) => match end_of(finished, backup, until)? {
+        Until::Sequence(_) | Until::Position(_) | Until::Time(_) => match end_of(finished, backup, until)? {
             Ok(end) => end,
             Err(faults) => return Ok(Outcome::Damaged(faults)),
         },
@@ -164,6 +164,7 @@ fn end_of(finished: &Finished, backup: &Path, until: Until) -> Result<Result<End
         let passed = match until {
             Until::End => false,
             Until::Sequence(wanted) => last > wanted,
+            Until::Position(wanted) => frame.position > wanted,
             Until::Time(wanted) => frame.time > wanted,
         };
         if frame.position <= base.max(Position(1)) {

@@ -66,7 +66,7 @@ impl Wanted {
 
 fn is_from(time: Timestamp, submitted: Option<Sequence>, from: Until) -> bool {
     match from {
-        Until::End => false,
+        Until::End | Until::Position(_) => false,
         Until::Sequence(sequence) => submitted.is_some_and(|own| own >= sequence),
         Until::Time(from) => time >= from,
     }
@@ -74,7 +74,7 @@ fn is_from(time: Timestamp, submitted: Option<Sequence>, from: Until) -> bool {
 
 fn is_up_to(time: Timestamp, submitted: Option<Sequence>, to: Until) -> bool {
     match to {
-        Until::End => true,
+        Until::End | Until::Position(_) => true,
         // What the log no longer tells is older than all of it.
         Until::Sequence(sequence) => submitted.is_none_or(|own| own <= sequence),
         Until::Time(to) => time <= to,

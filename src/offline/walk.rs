@@ -201,6 +201,14 @@ impl Walk {
         Ok(())
     }
 
+    /// Begins at a frame that another walk gave.
+    pub(in crate::offline) fn begin_at(&mut self, segment: u64, offset: u64) {
+        let after = self.segments.partition_point(|entry| entry.number < segment);
+        if after < self.segments.len() {
+            (self.place, self.next) = (Place { index: after, offset }, None);
+        }
+    }
+
     /// Goes past one frame or one bad place. False at the end of the log.
     fn advance(&mut self) -> Result<bool, Error> {
         if self.segments.is_empty() {

@@ -3,7 +3,7 @@
 //! | asked for | NOT_SERVING when |
 //! |---|---|
 //! | "" (the whole server) and every service by its name | the server stops, or the log failed [ACK-2] |
-//! | `gangline.submits` | submits are refused: as above, or the disk is full |
+//! | `gangline.submits` | submits are refused: as above, or the disk is full, or the server is read-only |
 //!
 //! A full disk leaves everything else SERVING: reads, finishes, cancels and cursors go on, and a balancer that took
 //! the server out would take those away too.
@@ -33,7 +33,7 @@ const SERVICES: [&str; 7] = [
 pub(crate) async fn tell(reporter: &HealthReporter, health: Health) {
     let (server, submits) = match health {
         Health::Serving => (ServingStatus::Serving, ServingStatus::Serving),
-        Health::DiskFull => (ServingStatus::Serving, ServingStatus::NotServing),
+        Health::DiskFull | Health::ReadOnly => (ServingStatus::Serving, ServingStatus::NotServing),
         Health::Draining | Health::Poisoned => (ServingStatus::NotServing, ServingStatus::NotServing),
     };
     for service in SERVICES {

@@ -1,6 +1,7 @@
 //! Why a use case could not be carried out. One enum for the layer; `grpc::status` knows what clients are told of it.
 
 use crate::engine::command;
+use crate::engine::spectator::DamagedEnd;
 use crate::job::id::JobId;
 use crate::job::id::QueueName;
 use crate::job::id::Sequence;
@@ -57,6 +58,9 @@ pub enum Error {
     /// The log could not be read.
     #[error("the log cannot be read")]
     Log(#[source] log::Error),
+    /// The log ends here although there was more: what follows is damaged. Only of a read-only service.
+    #[error("the log that this server reads is damaged behind here: {0}")]
+    Damaged(DamagedEnd),
     /// A newer stream of the same producer took this one's place.
     #[error("a newer stream of the same producer took this one's place")]
     ProducerReplaced,

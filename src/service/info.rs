@@ -28,6 +28,10 @@ pub struct ServerInfo {
     pub applied: Position,
     /// Where the data is kept.
     pub home: Home,
+    /// Whether it changes nothing.
+    pub read_only: bool,
+    /// What its log ends in, if that is damage.
+    pub damage: Option<String>,
     /// How long it has been serving.
     pub uptime: Duration,
     /// Its own time.
@@ -58,6 +62,8 @@ impl Service {
             floor_time,
             applied: self.engine().applied(),
             home: self.settings().home.clone(),
+            read_only: self.engine().is_read_only(),
+            damage: self.engine().damaged_end().map(ToString::to_string),
             uptime: now.tick.since(self.began.tick),
             time: now.wall,
         })

@@ -66,6 +66,7 @@ fn room(error: &command::Error, part: usize) -> Option<usize> {
         command::Error::Refused(_)
         | command::Error::TooLarge { .. }
         | command::Error::OutcomeUnknown
+        | command::Error::ReadOnly
         | command::Error::ShuttingDown => None,
     }
 }

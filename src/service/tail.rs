@@ -173,8 +173,7 @@ impl<R: Render> Tail<R> {
         loop {
             self.wake.check()?;
             if self.is_over() {
-                let news = self.cursor() > self.told();
-                return Ok(news.then(|| self.step(None)));
+                return self.end();
             }
             match self.advance().await? {
                 Moved::Batch(batch) => return Ok(Some(self.step(Some(batch)))),
@@ -183,12 +182,21 @@ impl<R: Render> Tail<R> {
                 }
                 Moved::Passed => {}
                 Moved::AtHead if self.is_over() => {}
+                Moved::AtHead if self.engine.damaged_end().is_some() => return self.end(),
                 Moved::AtHead => match self.wake.wait(self.patience()).await {
                     Woken::ToLook => {}
                     Woken::ByTime => return Ok(Some(self.step(None))),
                 },
             }
         }
+    }
+
+    /// The last step, and after it that there is no more; or that there was more, and it is damaged.
+    fn end(&mut self) -> Result<Option<Step<R::Batch>>, Error> {
+        if self.cursor() > self.told() {
+            return Ok(Some(self.step(None)));
+        }
+        self.engine.damaged_end().map_or(Ok(None), |damaged| Err(Error::Damaged(damaged.clone())))
     }
 
     /// What the reader was told last: it resumes after this update.

@@ -16,6 +16,7 @@ mod limits;
 mod operator;
 mod producers;
 mod quiet;
+mod read_only;
 mod replay;
 mod retention;
 mod run;

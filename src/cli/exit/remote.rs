@@ -43,7 +43,8 @@ fn of_reason(reason: Reason) -> Exit {
         | Reason::CursorFromFuture
         | Reason::CursorOfOtherStore
         | Reason::QueuesFull
-        | Reason::CursorsFull => Exit::CONFLICT,
+        | Reason::CursorsFull
+        | Reason::ReadOnly => Exit::CONFLICT,
         Reason::QueueFull
         | Reason::ServiceFull
         | Reason::DedupeFull

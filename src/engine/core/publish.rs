@@ -9,6 +9,7 @@ use crate::engine::view::Inner;
 use crate::engine::view::Published;
 use crate::engine::view::QueueView;
 use crate::engine::view::Seen;
+use crate::engine::view::View;
 use crate::job::event::Event;
 use crate::job::id::JobId;
 use crate::job::id::Pointer;
@@ -39,11 +40,10 @@ impl Published {
     }
 }
 
-impl<L: Log> Core<L> {
-    /// At start: queues, cursors, and every live job that the work tree cannot know the state of.
-    pub(in crate::engine::core) fn fill_view(&mut self) {
-        let state = &self.state;
-        let mut inner = self.view.write();
+impl View {
+    /// Shows the queues and cursors of `state`, and every live job of which a work tree cannot know the state.
+    pub(in crate::engine) fn fill(&self, state: &State) {
+        let mut inner = self.write();
         for (number, queue) in state.queues().iter() {
             set_queue(&mut inner, number, queue);
         }
@@ -54,7 +54,13 @@ impl<L: Log> Core<L> {
                 inner.jobs.insert(job.id, view);
             }
         }
-        drop(inner);
+    }
+}
+
+impl<L: Log> Core<L> {
+    /// At start: queues, cursors, and every live job that the work tree cannot know the state of.
+    pub(in crate::engine::core) fn fill_view(&mut self) {
+        self.view.fill(&self.state);
         for (number, queue) in self.state.queues().iter() {
             self.warned.look_at(number, queue);
         }

@@ -88,5 +88,7 @@ pub fn to_server_info(info: &ServerInfo) -> v1::GetServerInfoResponse {
         uptime: Some(time::to_duration(time::whole_millis(info.uptime))),
         time: Some(time::to_timestamp(info.time)),
         floor_time: info.floor_time.map(time::to_timestamp),
+        read_only: info.read_only,
+        damage: info.damage.clone().unwrap_or_default(),
     }
 }

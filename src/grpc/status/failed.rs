@@ -29,6 +29,7 @@ impl From<command::Error> for Refusal {
                 Refusal::new(Reason::OutcomeUnknown, &error).retry_after(RESTART_DELAY)
             }
             command::Error::ShuttingDown => stopping(&error),
+            command::Error::ReadOnly => Refusal::new(Reason::ReadOnly, &error),
         }
     }
 }
@@ -52,6 +53,9 @@ impl From<service::Error> for Refusal {
                 Refusal::new(Reason::WorkTreeRebuilding, &error).retry_after(REBUILD_DELAY)
             }
             service::Error::Log(source) => unreadable(&error, source),
+            service::Error::Damaged(damage) => Refusal::new(Reason::Damaged, &error)
+                .fact("position", damage.position)
+                .fact("sequence", damage.sequence),
             service::Error::ProducerReplaced => Refusal::new(Reason::ProducerReplaced, &error),
             service::Error::WorkerReplaced => Refusal::new(Reason::WorkerReplaced, &error),
             service::Error::ReaderReplaced => Refusal::new(Reason::ReaderReplaced, &error),

@@ -104,6 +104,8 @@ reasons! {
     Busy = "BUSY", ResourceExhausted, Nothing;
     /// Old jobs are being indexed again after a restart; such reads come back by themselves.
     WorkTreeRebuilding = "WORK_TREE_REBUILDING", Unavailable, Nothing;
+    /// The server only reads.
+    ReadOnly = "READ_ONLY", FailedPrecondition, Nothing;
     /// The server is stopping and did not begin with it.
     ShuttingDown = "SHUTTING_DOWN", Unavailable, Nothing;
     /// The log failed under the call. [ACK-2]

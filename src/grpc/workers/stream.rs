@@ -267,6 +267,7 @@ fn over(service: &Service) -> Status {
             service::Error::from(crate::engine::command::Error::OutcomeUnknown)
         }
         crate::engine::view::Health::Serving
+        | crate::engine::view::Health::ReadOnly
         | crate::engine::view::Health::DiskFull
         | crate::engine::view::Health::Draining => service::Error::ShuttingDown,
     };

@@ -195,7 +195,10 @@ fn room(error: &command::Error, jobs: usize) -> Option<usize> {
         command::Error::Refused(Refused::ServiceFull { live, live_max }) => Some(fits(*live, *live_max)),
         command::Error::TooLarge { .. } => (jobs > 1).then_some(jobs / 2),
         command::Error::DiskFull => Some(jobs),
-        command::Error::Refused(_) | command::Error::OutcomeUnknown | command::Error::ShuttingDown => None,
+        command::Error::Refused(_)
+        | command::Error::OutcomeUnknown
+        | command::Error::ReadOnly
+        | command::Error::ShuttingDown => None,
     }
 }
 
