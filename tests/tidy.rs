@@ -286,3 +286,29 @@ fn the_architecture_page_names_files_that_exist() {
     let missing: Vec<String> = paths.filter(|path| !Path::new(path).exists()).map(str::to_owned).collect();
     report("paths that lead nowhere", &missing);
 }
+
+/// Each fault and promise of the guarantees page names a test that is there: a name in backquotes, ` in `, and its file.
+#[test]
+fn the_guarantees_page_names_tests_that_exist() {
+    let page = std::fs::read_to_string("docs/guarantees.md").expect("the guarantees page");
+    let mut wrong = Vec::new();
+    let mut found = 0;
+    for (before, after) in page.match_indices("` in [").map(|(at, _)| page.split_at(at)) {
+        found += 1;
+        let name = before.rsplit('`').next().unwrap_or_default();
+        let path =
+            after.split_once("](../").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(path, _)| path);
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if !text.contains(&format!("fn {name}(")) {
+            wrong.push(format!("{name} is not in {path}"));
+        }
+    }
+    assert!(found >= 20, "{found} tests are named");
+    report("tests that the guarantees page names and nobody wrote", &wrong);
+    let promises = promises();
+    let unnamed = promises.iter().filter(|promise| !page.contains(promise.as_str()));
+    let elsewhere = ["JOB-2", "MEM-1", "DIR-1", "FMT-1"];
+    let unnamed: Vec<String> =
+        unnamed.filter(|promise| !elsewhere.contains(&promise.as_str())).cloned().collect();
+    report("promises that the guarantees page leaves out", &unnamed);
+}

@@ -2,6 +2,7 @@
 //! Whatever arrives from the moment of the cut on counts as unknown, because a sync that races with it may lie.
 
 use crate::check;
+use crate::figures;
 use crate::history::Saw;
 use crate::kills;
 use crate::load::Load;
@@ -15,14 +16,25 @@ use std::time::Duration;
 /// Submits that are acknowledged in each round at least, before the cut.
 const ACKS_MIN: usize = 50;
 
+/// Cuts that one history holds at most.
+const ROUND: u64 = 100;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_cuts_lose_nothing_that_was_acknowledged() {
-    let volume = match Volume::ext4(512 << 20) {
-        Ok(volume) => volume,
-        Err(why) => return eprintln!("SKIPPED: no power can be cut here: {why}"),
-    };
     let seed = tier::seed("cuts");
-    let cuts = tier::number("GANGLINE_CUTS", 10);
+    let mut left = tier::number("GANGLINE_CUTS", 10);
+    let mut chance = Chance::from_seed(seed);
+    while left > 0 {
+        let cuts = left.min(ROUND);
+        if let Err(why) = round(cuts, chance.next_u64()).await {
+            return eprintln!("SKIPPED: no power can be cut here: {why}");
+        }
+        left -= cuts;
+    }
+}
+
+async fn round(cuts: u64, seed: u64) -> Result<(), String> {
+    let volume = Volume::ext4(512 << 20)?;
     let mut chance = Chance::from_seed(seed);
     let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &kills::FLAGS);
     let mut load = Load::start("cuts", &server.address(), seed);
@@ -37,7 +49,9 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
     let account = load.settle().await;
     kills::report(&format!("{cuts} power cuts"), &account);
     check::assert_kept(&account, seed);
+    figures::note("cuts", seed, &[("cuts", cuts), ("acknowledged", account.history.acks.len() as u64)]);
     server.kill();
+    Ok(())
 }
 
 /// The power goes while the server runs, and is back.
@@ -46,8 +60,7 @@ pub(crate) fn cut(volume: &Volume, server: &mut Server, load: &Load) {
     load.recorder.note(&Saw::PowerChanges);
     cut.now();
     server.kill();
-    volume.unmount_soon().expect("nobody uses it any more");
-    volume.mount().expect("it mounts again");
+    volume.remount().expect("nobody uses it any more");
     load.recorder.note(&Saw::PowerChanges);
 }
 

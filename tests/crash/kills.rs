@@ -1,6 +1,7 @@
 //! kill -9 in a row, under load, at random moments; a quarter of them while the server starts or recovers.
 
 use crate::check;
+use crate::figures;
 use crate::history::file::Account;
 use crate::load::Load;
 use crate::server::Server;
@@ -22,10 +23,22 @@ pub(crate) const FLAGS: [&str; 10] = [
     "2",
 ];
 
+/// Kills that one history holds at most: what is to be judged stays small.
+const ROUND: u64 = 250;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_in_a_row_lose_and_double_nothing() {
     let seed = tier::seed("kills");
-    let kills = tier::number("GANGLINE_KILLS", 100);
+    let mut left = tier::number("GANGLINE_KILLS", 100);
+    let mut chance = Chance::from_seed(seed);
+    while left > 0 {
+        let kills = left.min(ROUND);
+        round(kills, chance.next_u64()).await;
+        left -= kills;
+    }
+}
+
+async fn round(kills: u64, seed: u64) {
     let mut chance = Chance::from_seed(seed);
     let place = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &FLAGS);
@@ -48,8 +61,10 @@ async fn kills_in_a_row_lose_and_double_nothing() {
     let account = load.settle().await;
     report(&format!("{kills} kills, {while_starting} of them while starting"), &account);
     check::assert_kept(&account, seed);
-    let ended = account.history.acks.len() as u64;
-    assert!(ended >= kills, "too little happened between the kills: {ended} acknowledged jobs");
+    let acknowledged = account.history.acks.len() as u64;
+    assert!(acknowledged >= kills, "too little happened between the kills: {acknowledged} acknowledged jobs");
+    let counts = [("kills", kills), ("while_starting", while_starting), ("acknowledged", acknowledged)];
+    figures::note("kills", seed, &counts);
 }
 
 /// A random moment.

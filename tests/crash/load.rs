@@ -187,7 +187,7 @@ impl Load {
             self.recorder.note(&Saw::Unsettled(why));
         }
         self.working.end("workers").await;
-        let last = self.read_back().await;
+        let last = read_back(self.reading.link(&self.address, &self.recorder).reach().await).await;
         self.catch_up(&last).await;
         self.reading.end("readers").await;
         self.write_down(last);
@@ -247,31 +247,30 @@ impl Load {
             pause().await;
         }
     }
+}
 
-    async fn read_back(&self) -> Final {
-        let mut link = self.reading.link(&self.address, &self.recorder);
-        let channel = link.reach().await;
-        let mut client = UpdateServiceClient::new(channel.clone());
-        let request = v1::GetUpdatesRequest {
-            include_payload: true,
-            include_result: true,
-            follow: v1::FollowMode::StopAtHead.into(),
-            ..v1::GetUpdatesRequest::default()
-        };
-        let mut updates = Vec::new();
-        let mut stream = client.get_updates(request).await.expect("the whole log is there").into_inner();
-        while let Some(response) = stream.message().await.expect("the whole log can be read") {
-            updates.extend(response.updates().expect("the batch is one"));
-        }
-        let mut client = JobServiceClient::new(channel);
-        let listed = list(&mut client).await;
-        let step = (listed.len() / GETS).max(1);
-        let mut got = Vec::new();
-        for job in listed.iter().step_by(step) {
-            got.push(get(&mut client, &job.id).await);
-        }
-        Final { updates, listed, got }
+/// Everything that the service has.
+pub(crate) async fn read_back(channel: Channel) -> Final {
+    let mut client = UpdateServiceClient::new(channel.clone());
+    let request = v1::GetUpdatesRequest {
+        include_payload: true,
+        include_result: true,
+        follow: v1::FollowMode::StopAtHead.into(),
+        ..v1::GetUpdatesRequest::default()
+    };
+    let mut updates = Vec::new();
+    let mut stream = client.get_updates(request).await.expect("the whole log is there").into_inner();
+    while let Some(response) = stream.message().await.expect("the whole log can be read") {
+        updates.extend(response.updates().expect("the batch is one"));
     }
+    let mut client = JobServiceClient::new(channel);
+    let listed = list(&mut client).await;
+    let step = (listed.len() / GETS).max(1);
+    let mut got = Vec::new();
+    for job in listed.iter().step_by(step) {
+        got.push(get(&mut client, &job.id).await);
+    }
+    Final { updates, listed, got }
 }
 
 /// Whether one more job may be made: waits while too many live. `false`: no more at all.

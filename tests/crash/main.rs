@@ -1,15 +1,19 @@
-//! The fault campaign: the real binary under load, killed, cut off from power, with failing and full disks, paused and
-//! robbed of its work tree, and a checker that judges what its clients saw. One binary, one test at a time.
+//! The fault campaign: the real binary under load, killed, cut off from power, with failing and full disks, damaged files,
+//! too many readers and too much work, paused and robbed of its work tree, and a checker that judges what its clients saw.
+//! One binary, one test at a time; `scripts/campaign` runs it.
 //!
-//! `GANGLINE_KILLS`, `GANGLINE_CUTS` and `GANGLINE_SYNCS` scale it, `GANGLINE_SEED` replays its choices (moments of a
-//! fault cannot be replayed exactly). A part that needs root, loop devices, python3 or strace says so when it is skipped.
+//! The variables that the tests name scale it, `GANGLINE_SEED` replays its choices (moments of a fault cannot be replayed
+//! exactly), `GANGLINE_BINARY` names another binary than the one built here. A part that needs root, loop devices, python3 or strace says so when it is skipped.
 
 #![allow(clippy::print_stderr, reason = "the figures of the campaign are what it is run for")]
 
 mod brittle;
 mod check;
+mod crowd;
 mod cuts;
+mod damage;
 mod failing;
+mod figures;
 mod full;
 mod history;
 mod kills;

@@ -195,6 +195,19 @@ impl Server {
         child.try_wait().expect("it is our child").is_some()
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Memory that is resident.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.expect("the kernel tells")
+    }
+
     /// The end of what it said on stderr.
     pub(crate) fn said(&self) -> String {
         let said = std::fs::read(&self.stderr).unwrap_or_default();

@@ -85,18 +85,24 @@ impl Volume {
         run("umount", &[&self.path().display().to_string()]).map(drop)
     }
 
-    /// Unmounts it as soon as a server that is being killed has let go of it.
+    /// Unmounts it as soon as a server that is being killed has let go of it, and mounts it again: with power. While
+    /// somebody else's namespace holds it, what is mounted is still the one without.
     ///
     /// # Errors
-    /// Why it cannot be unmounted in time.
-    pub(crate) fn unmount_soon(&self) -> Result<(), String> {
-        let mut last = self.unmount();
+    /// Why that is not possible in time.
+    pub(crate) fn remount(&self) -> Result<(), String> {
+        let probe = self.path().join("probe");
+        let mut last = Ok(());
         for _ in 0..1_000 {
+            last = self.unmount();
             if last.is_ok() {
-                break;
+                self.mount()?;
+                last = std::fs::write(&probe, "power").map_err(|error| error.to_string());
+                if last.is_ok() {
+                    return std::fs::remove_file(&probe).map_err(|error| error.to_string());
+                }
             }
             std::thread::sleep(Duration::from_millis(5));
-            last = self.unmount();
         }
         last
     }

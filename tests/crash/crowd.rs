@@ -1,0 +1,188 @@
+//! Too many and too much: a thousand readers that never read, three times as many submits as workers can take, and a
+//! second server on the directory, all beside a load that must not notice. [MEM-1] [DIR-1]
+
+use crate::check;
+use crate::figures;
+use crate::history::Ack;
+use crate::history::Saw;
+use crate::kills;
+use crate::load::Load;
+use crate::plan;
+use crate::plan::Plan;
+use crate::server;
+use crate::server::Server;
+use crate::tier;
+use gangline::cli::exit::Exit;
+use gangline::grpc::status::Reason;
+use gangline::grpc::status::reason_of;
+use gangline::proto::v1;
+use gangline::proto::v1::job_service_client::JobServiceClient;
+use gangline::proto::v1::queue_service_client::QueueServiceClient;
+use gangline::proto::v1::update_service_client::UpdateServiceClient;
+use std::process::Command;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio::time::interval;
+use tonic::Streaming;
+use tonic_types::StatusExt;
+
+/// Streams of one connection.
+const STREAMS: u64 = 100;
+/// What a reader that does not read may cost, whatever its windows let through.
+const READER_KIB_MAX: u64 = 384;
+/// What else a server may grow by meanwhile.
+const GROWTH_KIB_MAX: u64 = 64 << 10;
+
+/// They hold what fits into their windows, and nobody else waits for them; one that reads after all gets everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_readers_that_never_read_cost_a_bounded_memory_and_disturb_nobody() {
+    let seed = tier::seed("readers");
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
+    let mut load = Load::start("readers", &server.address(), seed);
+    server.start().await;
+    load.more(200).await;
+    let before = server.resident_kib();
+    let count = tier::number("GANGLINE_READERS", 1_000);
+    let mut silent = Vec::new();
+    for _ in 0..count.div_ceil(STREAMS) {
+        let channel = server.channel().await;
+        for _ in 0..STREAMS {
+            silent.push(open(UpdateServiceClient::new(channel.clone())).await);
+        }
+    }
+    load.more(2_000).await;
+    let after = server.resident_kib();
+    let most = before + count * READER_KIB_MAX + GROWTH_KIB_MAX;
+    eprintln!(
+        "{count} readers that never read: {before} KiB resident before, {after} KiB after 2000 more jobs"
+    );
+    assert!(after < most, "{after} KiB are resident, more than {most}");
+    let account = load.settle().await;
+    kills::report(&format!("{count} readers that never read"), &account);
+    check::assert_kept(&account, seed);
+    let mut late = silent.swap_remove(0);
+    // They share a connection, and what they do not read is in its way.
+    drop(silent);
+    let mut next = 1;
+    while next <= account.last.updates.len() as u64 {
+        let response = late.message().await.expect("it was not cut off").expect("it follows");
+        for update in response.updates().expect("the batch is one") {
+            assert_eq!(update.sequence, next, "[LOG-2]");
+            next += 1;
+        }
+    }
+    figures::note("readers", seed, &[("silent_readers", count)]);
+}
+
+async fn open(
+    mut client: UpdateServiceClient<tonic::transport::Channel>,
+) -> Streaming<v1::GetUpdatesResponse> {
+    let request = v1::GetUpdatesRequest { include_payload: true, ..v1::GetUpdatesRequest::default() };
+    client.get_updates(request).await.expect("there is room for it").into_inner()
+}
+
+/// Jobs that wait at most.
+const PENDING_MAX: u64 = 500;
+const BATCH_JOBS: u64 = 30;
+/// How much more comes than the workers were seen to take.
+const OVERLOAD: u32 = 3;
+/// What is too much is refused within this time, on a machine that does much else.
+const REFUSED_IN: Duration = Duration::from_secs(2);
+
+/// Submits come at their own pace, whatever the answers: what is too much is refused at once, what was accepted is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_times_the_load_is_refused_in_part_and_what_was_accepted_is_done() {
+    let seed = tier::seed("overload");
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
+    let mut load = Load::start("overload", &server.address(), seed);
+    server.start().await;
+    let settings = v1::QueueSettings { max_pending: Some(PENDING_MAX), ..v1::QueueSettings::default() };
+    let request = v1::UpdateQueueRequest { name: "a".to_owned(), settings: Some(settings) };
+    QueueServiceClient::new(server.channel().await).update_queue(request).await.expect("it is set");
+    let began = Instant::now();
+    load.more(1_000).await;
+    let every = began.elapsed().mul_f64(BATCH_JOBS as f64 / 1_000.0) / OVERLOAD;
+    load.stop_submitting().await;
+    let (accepted, refused, slowest) = flood(&server, &load, every).await;
+    eprintln!(
+        "a batch of {BATCH_JOBS} jobs each {every:?}: {accepted} accepted, {refused} refused in {slowest:?} at most"
+    );
+    assert!(refused > 0, "nothing was too much");
+    assert!(accepted > 0, "nothing was accepted");
+    assert!(slowest < REFUSED_IN, "a refusal took {slowest:?}");
+    let account = load.settle().await;
+    kills::report("three times too much", &account);
+    check::assert_kept(&account, seed);
+}
+
+/// Batches at a fixed pace for some time; how many were accepted and refused, and how long the slowest refusal took.
+async fn flood(server: &Server, load: &Load, every: Duration) -> (u64, u64, Duration) {
+    let client = JobServiceClient::new(server.channel().await);
+    let (mut calls, mut pace) = (JoinSet::new(), interval(every));
+    for batch in 0..tier::number("GANGLINE_FLOOD", 200) {
+        pace.tick().await;
+        let (mut client, recorder) = (client.clone(), load.recorder.clone());
+        calls.spawn(async move {
+            let payload = |number| plan::payload("flood", batch * BATCH_JOBS + number, Plan::Quick);
+            let payloads: Vec<String> = (0..BATCH_JOBS).map(payload).collect();
+            let jobs = payloads.iter().map(|payload| plan::spec("a", payload)).collect();
+            recorder.note(&Saw::Asked(payloads.clone()));
+            let asked = Instant::now();
+            let request = v1::SubmitJobsRequest { jobs, ..v1::SubmitJobsRequest::default() };
+            match client.submit_jobs(request).await {
+                Ok(answer) => {
+                    let answer = answer.into_inner();
+                    let ack = |(payload, job)| Ack {
+                        ordered_by: None,
+                        payload,
+                        job: Some(job),
+                        first_sequence: answer.first_sequence,
+                    };
+                    let acks = payloads.into_iter().zip(answer.job_ids).map(ack).collect();
+                    recorder.note(&Saw::Acked(acks));
+                    None
+                }
+                Err(status) => {
+                    assert_eq!(reason_of(&status), Some(Reason::QueueFull), "{status:?}");
+                    assert!(
+                        status.get_details_retry_info().is_some(),
+                        "it says when to try again: {status:?}"
+                    );
+                    Some(asked.elapsed())
+                }
+            }
+        });
+    }
+    let (mut accepted, mut refused, mut slowest) = (0, 0, Duration::ZERO);
+    while let Some(call) = calls.join_next().await {
+        match call.expect("a call does not panic") {
+            None => accepted += BATCH_JOBS,
+            Some(took) => (refused, slowest) = (refused + BATCH_JOBS, slowest.max(took)),
+        }
+    }
+    (accepted, refused, slowest)
+}
+
+/// It is told who runs, and who runs does not notice. [DIR-1]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_server_on_the_directory_is_refused_and_the_first_goes_on() {
+    let seed = tier::seed("second");
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
+    let mut load = Load::start("second", &server.address(), seed);
+    server.start().await;
+    for _ in 0..5 {
+        load.more(50).await;
+        let mut second = Command::new(server::binary());
+        second.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(server.data());
+        let output = second.output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(i32::from(Exit::IN_USE.code())), "{said}");
+        assert!(said.contains(&server.process_id().to_string()), "it names the owner: {said}");
+    }
+    let account = load.settle().await;
+    check::assert_kept(&account, seed);
+}
