@@ -152,6 +152,10 @@ impl Worker {
             Link::Opening(opening) => match opening.await {
                 Ok((open, first)) => {
                     self.client.note_reached();
+                    if let Some(welcome) = &first.welcome {
+                        // Tokens of this store mean nothing to one that was restored in its place.
+                        self.hello.store_id.clone_from(&welcome.store_id);
+                    }
                     self.link = Link::Open(Box::new(open));
                     return Ok(Heard::Message(first));
                 }

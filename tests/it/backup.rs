@@ -24,6 +24,7 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
+use tonic::transport::Channel;
 
 /// Many segments.
 const SMALL: [&str; 4] = [
@@ -289,12 +290,15 @@ fn a_backup_whose_client_or_server_is_killed_half_way_is_completed_by_the_same_c
 }
 
 /// A reader of a backup that is slow, or two: log that retention would let go of stays for it, and a third is refused.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn retention_takes_nothing_away_from_a_backup_and_there_are_at_most_two() {
     let flags = ["--retention-bytes=512KiB", "--checkpoint-bytes=64KiB"];
     let server = Server::start(&[&SMALL[..], &flags[..]].concat());
-    Load::begin(&server, 1_500).wait();
-    let mut admin = AdminServiceClient::new(server.channel().await);
+    Load::begin(&server, 800).wait();
+    // What is on its way to a slow reader must not be all there is.
+    let endpoint = Channel::from_shared(format!("http://{}", server.address())).expect("a URI");
+    let channel = endpoint.initial_stream_window_size(65_535).connect().await.expect("it listens");
+    let mut admin = AdminServiceClient::new(channel);
     let begin = |response: v1::GetBackupResponse| match response.piece {
         Some(v1::get_backup_response::Piece::Begin(begin)) => begin,
         other => panic!("{other:?}"),
@@ -310,7 +314,7 @@ async fn retention_takes_nothing_away_from_a_backup_and_there_are_at_most_two() 
         number(&info, "floor_sequence")
     };
     let before = floor();
-    Load::begin(&server, 3_000).wait();
+    Load::begin(&server, 800).wait();
     let log = |name: &str| server.stderr().matches(name).count();
     let checkpoints = log("checkpoint made");
     until("retention looks again", || {

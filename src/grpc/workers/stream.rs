@@ -79,7 +79,7 @@ async fn serve(
             Refusal::new(Reason::InvalidField, "hello: must be in the first message of the stream").into()
         );
     };
-    let hello = from_hello(hello, first.free_slots)?;
+    let hello = from_hello(hello, first.free_slots, service.engine().history().store_id())?;
     let (teller, hearing, welcome) = service.attach_worker(hello).await.map_err(Refusal::from)?;
     let (invalid, invalid_acks) = mpsc::unbounded_channel();
     let untaken = Arc::new(Semaphore::new(UNTAKEN_ACKS_MAX));
