@@ -8,5 +8,7 @@ mod live;
 mod restore;
 mod rig;
 mod salvage;
+mod slice;
+mod snapshot;
 mod verify;
 mod wrecks;
