@@ -165,7 +165,9 @@ impl<A: Archive> Driving<A> {
                 let tended = applier.tend(self.clock.now().tick)?;
                 let patience = if tended == Tended::More { Duration::ZERO } else { TEND_EVERY };
                 let newest = || self.view.seen().position.0;
-                if self.bell.wait_above(next.0 - 1, newest, patience) == Woken::Stop {
+                let woken = self.bell.wait_above(next.0 - 1, newest, patience);
+                // The writer has ended before the bell says stop: what came in between is applied first.
+                if woken == Woken::Stop && self.view.seen().position < next {
                     return Ok(applier.close()?);
                 }
                 continue;
