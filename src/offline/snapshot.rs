@@ -18,7 +18,6 @@ use crate::log::Error;
 use crate::log::Floor;
 use crate::log::directory::read_only::Carried;
 use crate::log::frame::Frame;
-use crate::log::shell;
 use crate::offline::AsOf;
 use crate::offline::DataDirectory;
 use crate::offline::Fault;
@@ -88,7 +87,7 @@ impl Snapshot {
             time: as_of.state.time(),
             epoch: last.map_or(Epoch(0), |last| last.frame.epoch),
         };
-        let damaged = fault.map(|fault| ended(path, seen, &fault));
+        let damaged = fault.map(|fault| ended(seen, &fault));
         let place = Place { dir: path.join("work"), store, boot: work::boot_id()? };
         Ok(Scene {
             history: Arc::new(Snapshot { directory, store, floor, end, passed }),
@@ -232,13 +231,13 @@ impl Whole {
     }
 }
 
-fn ended(path: &Path, seen: Seen, fault: &Fault) -> DamagedEnd {
-    let directory = shell::word(&path.display().to_string());
+/// Clients are told of it: it names files below the data directory, and not where that is.
+fn ended(seen: Seen, fault: &Fault) -> DamagedEnd {
     DamagedEnd {
         position: seen.position.next(),
         sequence: seen.sequence.plus(1),
         what: format!(
-            "{fault}; `gangline verify {directory}` on the server's machine shows everything that is lost, `gangline salvage` \
+            "{fault}; `gangline verify` on the server's machine shows everything that is lost, `gangline salvage` \
              copies what is behind it, too"
         ),
     }

@@ -150,6 +150,7 @@ fn a_damaged_directory_is_served_up_to_the_damage_and_readers_are_told_where_it_
         let wanted = if arguments.contains(&"--after") { 0 } else { 10 };
         assert_eq!(json(&stdout(&tail)).len(), wanted, "{arguments:?}");
         let said = stderr(&tail);
+        assert!(!said.contains(&data), "where the data lies is the server's own business: {said}");
         assert!(
             said.contains("frame 8, update 11") && said.contains("gangline verify"),
             "{arguments:?}: {said}"
