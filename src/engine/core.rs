@@ -110,6 +110,8 @@ pub struct Core<L: Log> {
     chance: Chance,
     view: Arc<View>,
     now: Now,
+    /// Since when the wall clock is behind log time, and log time then.
+    behind: Option<Now>,
     room: Room,
     draft: Draft,
     /// Frames of this step that are full: appended, not yet synced.
@@ -208,6 +210,7 @@ impl<L: Log> Core<L> {
             state,
             chance,
             now,
+            behind: None,
         };
         core.fill_view();
         core.begin(now);
@@ -268,7 +271,7 @@ impl<L: Log> Core<L> {
     fn begin(&mut self, now: Now) {
         let gap = now.tick.since(self.now.tick);
         self.notice_gap(gap);
-        self.now = Now { wall: now.wall.max(self.state.time()), tick: now.tick };
+        self.now = Now { wall: self.log_time(now), tick: now.tick };
         self.room = self.log.room();
         self.starved = false;
         let health = match (self.draining, self.disk_full()) {
@@ -277,6 +280,18 @@ impl<L: Log> Core<L> {
             (false, false) => Health::Serving,
         };
         self.view.set_health(health);
+    }
+
+    /// Log time at `now`, which never goes back. While the wall clock is behind because it was set back, log time goes on at
+    /// half its pace: what is due later comes late but comes, and the two meet again.
+    fn log_time(&mut self, now: Now) -> Timestamp {
+        let last = self.now.wall.max(self.state.time());
+        if now.wall >= last {
+            self.behind = None;
+            return now.wall;
+        }
+        let since = *self.behind.get_or_insert(Now { wall: last, tick: self.now.tick });
+        since.wall.after(now.tick.since(since.tick) / 2).max(last)
     }
 
     /// Log time of the frame being decided.

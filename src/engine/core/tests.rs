@@ -4,6 +4,7 @@ mod disk;
 mod frames;
 mod leases;
 mod progress;
+mod time;
 
 use crate::clock::Now;
 use crate::clock::Tick;

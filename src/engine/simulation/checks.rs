@@ -32,10 +32,10 @@ impl World {
 
     /// The engine does not sleep past what it must do: a job that becomes due, a lease that may lapse.
     fn check_timer(&mut self) {
-        let wall = self.now.wall.max(self.reference.time);
+        let wall = self.log_time.max(self.reference.time);
         let dues = self.reference.jobs.values().filter_map(|job| match job.life {
             // What was due before the clock went back is ready already.
-            Life::Waiting(due) if due > self.latest_wall.max(wall) => Some(due.since(wall).min(SLEEP_MAX)),
+            Life::Waiting(due) if due > wall => Some(due.since(wall).min(SLEEP_MAX)),
             Life::Running(_) if !job.worker.starts_with(LOCAL_PREFIX) => Some(LOOK_AT_LEASES),
             Life::Waiting(_)
             | Life::Running(_)

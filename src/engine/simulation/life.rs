@@ -17,8 +17,8 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine::simulation) struct Moment {
     pub(in crate::engine::simulation) tick: Tick,
-    /// The latest wall time that this engine was ever told: what was due by then may run.
-    pub(in crate::engine::simulation) latest_wall: Timestamp,
+    /// Log time of the engine: what was due by then may run.
+    pub(in crate::engine::simulation) log_time: Timestamp,
     pub(in crate::engine::simulation) progress_ns: u64,
     pub(in crate::engine::simulation) dedupe_ms: u64,
     /// Log time of the frame.
@@ -137,7 +137,7 @@ impl Known {
             }
             Event::Expired { .. } => {
                 assert!(matches!(before, Life::Waiting(_)) && self.attempt == 0, "[JOB-1]");
-                let passed = |expires| expires <= moment.latest_wall.max(moment.time);
+                let passed = |expires| expires <= moment.log_time.max(moment.time);
                 assert!(self.policy.expires.is_some_and(passed), "expired too early {self:?}");
                 Life::Expired
             }

@@ -17,7 +17,7 @@ impl World {
     /// Proposes jobs alone in a step, so that what is due is known before.
     pub(in crate::engine::simulation) fn prune(&mut self) {
         self.step();
-        let now = self.now.wall.max(self.core.state().time());
+        let now = self.log_time.max(self.core.state().time());
         let due = |known: &Known| {
             let finished = matches!(known.life, Life::Succeeded | Life::Cancelled | Life::Expired);
             let retention_ms = self.reference.queues[known.queue.0 as usize].settings.retention_ms;

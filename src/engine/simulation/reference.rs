@@ -127,7 +127,7 @@ impl Reference {
     fn check_start(&self, id: JobId, moment: Moment) {
         let job = &self.jobs[&id];
         let Life::Waiting(due) = job.life else { panic!("{id} was started while {:?} [JOB-1]", job.life) };
-        assert!(due <= moment.latest_wall.max(self.time), "{id} was started before it was due");
+        assert!(due <= moment.log_time.max(self.time), "{id} was started before it was due");
         assert!(!self.queues[job.queue.0 as usize].settings.paused, "{id} was started in a paused queue");
         for (other, known) in &self.jobs {
             let ready = matches!(known.life, Life::Waiting(due) if due <= self.time);

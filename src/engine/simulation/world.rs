@@ -69,8 +69,12 @@ pub(in crate::engine::simulation) struct World {
     /// How many updates there were when this engine was opened.
     pub(in crate::engine::simulation) opened_at: usize,
     pub(in crate::engine::simulation) full: bool,
-    /// The latest wall time that the running engine was told.
-    pub(in crate::engine::simulation) latest_wall: Timestamp,
+    /// What log time is to the running engine.
+    pub(in crate::engine::simulation) log_time: Timestamp,
+    /// Since when the wall clock is behind it.
+    behind: Option<Now>,
+    /// When the engine did its last step.
+    stepped: Tick,
     /// A fault was ordered: a step may fail.
     faults: bool,
 }
@@ -101,7 +105,9 @@ impl World {
             pending: Vec::new(),
             opened_at: 0,
             full: false,
-            latest_wall: now.wall,
+            log_time: now.wall,
+            behind: None,
+            stepped: now.tick,
             faults: false,
             dice,
             disk,
@@ -207,9 +213,21 @@ impl World {
         self.now = Now { wall: self.now.wall.after(by), tick: self.now.tick.after(by) };
     }
 
+    /// Log time goes with the wall clock, and at half its own pace while that is behind.
+    fn pass_log_time(&mut self) {
+        let last = self.log_time.max(self.reference.time);
+        if self.now.wall >= last {
+            (self.log_time, self.behind) = (self.now.wall, None);
+        } else {
+            let since = *self.behind.get_or_insert(Now { wall: last, tick: self.stepped });
+            self.log_time = since.wall.after(self.now.tick.since(since.tick) / 2).max(last);
+        }
+        self.stepped = self.now.tick;
+    }
+
     /// Lets the engine carry out what was said, and hears its answers.
     pub(in crate::engine::simulation) fn step(&mut self) {
-        self.latest_wall = self.latest_wall.max(self.now.wall);
+        self.pass_log_time();
         let commands = std::mem::take(&mut self.commands);
         let stepped = self.core.step(commands, self.now);
         self.observe();
@@ -230,7 +248,7 @@ impl World {
         assert!(self.core.view().seen().position <= durable, "published before it was synced [ACK-1]");
         let moment = Moment {
             tick: self.now.tick,
-            latest_wall: self.latest_wall,
+            log_time: self.log_time,
             progress_ns: self.options.progress_interval.as_nanos() as u64,
             dedupe_ms: self.options.dedupe_window.as_millis() as u64,
             time: self.reference.time,
@@ -277,7 +295,7 @@ impl World {
         // The clock of the stopped engine no longer counts for what is due, that of its frames does.
         self.observe();
         self.opened_at = self.reference.updates.len();
-        self.latest_wall = self.now.wall;
+        (self.log_time, self.behind, self.stepped) = (self.now.wall, None, self.now.tick);
         self.reference.told.clear();
         for hand in &self.hands {
             self.reference.lapse_not_before.insert(hand.name.clone(), deadline);
@@ -296,7 +314,7 @@ impl World {
         self.empty_disk();
         self.disk.forget_faults();
         self.faults = false;
-        self.now.wall = self.latest_wall.max(self.reference.time).after(2 * HOUR);
+        self.now.wall = self.log_time.max(self.reference.time).after(2 * HOUR);
         self.set_plain_queues();
         self.hands.push(Hand::new("w9"));
         self.local_pool_ends();
