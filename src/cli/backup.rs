@@ -81,7 +81,7 @@ fn to_json(taken: &Taken) -> Value {
 fn tell(taken: &Taken, out: &Path) -> Vec<String> {
     let Taken { manifest, bytes_copied, bytes_linked, bytes_kept } = taken;
     let (position, sequence) = (manifest.head.position, manifest.head.sequence);
-    let out = out.display();
+    let out = text::shell(out);
     vec![
         format!("store {} up to frame {position} and update {sequence}", manifest.store),
         format!("{bytes_copied} bytes copied, {bytes_linked} linked, {bytes_kept} were there"),

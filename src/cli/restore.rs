@@ -2,6 +2,7 @@
 
 use crate::cli::exit::Exit;
 use crate::cli::output;
+use crate::cli::show::text;
 use crate::cli::verify::FaultJson;
 use crate::cli::words;
 use crate::offline::Faults;
@@ -83,7 +84,7 @@ fn objects(faults: &Faults) -> serde_json::Result<Vec<Value>> {
 fn tell(restored: &Restored, arguments: &Arguments) -> Vec<String> {
     let verified = &restored.verified;
     let (old, new) = (restored.old_store, restored.new_store);
-    let directory = arguments.directory.display();
+    let directory = text::shell(&arguments.directory);
     vec![
         format!(
             "restored and verified up to frame {} and update {}; {} live jobs",

@@ -3,12 +3,14 @@
 //! One binary, one test at a time; `scripts/campaign` runs it.
 //!
 //! The variables that the tests name scale it, `GANGLINE_SEED` replays its choices (moments of a fault cannot be replayed
-//! exactly), `GANGLINE_BINARY` names another binary than the one built here. A part that needs root, loop devices, python3 or strace says so when it is skipped.
+//! exactly), `GANGLINE_BINARY` names another binary than the one built here. A part that needs root, loop devices, python3,
+//! strace or libfaketime says so when it is skipped.
 
 #![allow(clippy::print_stderr, reason = "the figures of the campaign are what it is run for")]
 
 mod brittle;
 mod check;
+mod clocks;
 mod crowd;
 mod cuts;
 mod damage;

@@ -88,24 +88,27 @@ async fn submit(server: &Server, count: u64) {
     JobServiceClient::new(server.channel().await).submit_jobs(request).await.expect("it is accepted");
 }
 
-/// What happened, from the beginning.
 async fn kinds(server: &Server) -> Vec<v1::UpdateKind> {
+    updates(server).await.iter().map(v1::Update::kind).collect()
+}
+
+/// What happened, from the beginning.
+pub(crate) async fn updates(server: &Server) -> Vec<v1::Update> {
     let request = v1::GetUpdatesRequest {
         follow: v1::FollowMode::StopAtHead.into(),
         ..v1::GetUpdatesRequest::default()
     };
     let mut client = UpdateServiceClient::new(server.channel().await);
     let mut stream = client.get_updates(request).await.expect("the log can be read").into_inner();
-    let mut kinds = Vec::new();
+    let mut updates = Vec::new();
     while let Some(response) = stream.message().await.expect("the log can be read") {
-        let updates = response.updates().expect("the batch is one");
-        kinds.extend(updates.iter().map(v1::Update::kind));
+        updates.extend(response.updates().expect("the batch is one"));
     }
-    kinds
+    updates
 }
 
 /// A worker's stream, message by message.
-struct Hand {
+pub(crate) struct Hand {
     outbound: mpsc::Sender<v1::WorkRequest>,
     inbound: Streaming<v1::WorkResponse>,
     leases: Vec<v1::Lease>,
@@ -113,7 +116,7 @@ struct Hand {
 }
 
 impl Hand {
-    async fn open(server: &Server, name: &str, free_slots: u32) -> Hand {
+    pub(crate) async fn open(server: &Server, name: &str, free_slots: u32) -> Hand {
         let (outbound, requests) = mpsc::channel(16);
         let hello =
             v1::Hello { worker_id: name.to_owned(), queues: vec!["a".to_owned()], ..v1::Hello::default() };
@@ -124,11 +127,11 @@ impl Hand {
         Hand { outbound, inbound, leases: Vec::new(), acks: Vec::new() }
     }
 
-    async fn say(&self, request: v1::WorkRequest) {
+    pub(crate) async fn say(&self, request: v1::WorkRequest) {
         self.outbound.send(request).await.expect("the stream is open");
     }
 
-    async fn finish(&self, lease: &v1::Lease, ending: Ending) {
+    pub(crate) async fn finish(&self, lease: &v1::Lease, ending: Ending) {
         self.say(v1::WorkRequest { finishes: vec![finish_of(lease, ending)], ..v1::WorkRequest::default() })
             .await;
     }
@@ -141,7 +144,7 @@ impl Hand {
     }
 
     /// The next lease.
-    async fn lease(&mut self) -> v1::Lease {
+    pub(crate) async fn lease(&mut self) -> v1::Lease {
         while self.leases.is_empty() {
             self.hear().await;
         }
@@ -149,7 +152,7 @@ impl Hand {
     }
 
     /// What became of a finish.
-    async fn ack(&mut self, token: u64) -> v1::FinishOutcome {
+    pub(crate) async fn ack(&mut self, token: u64) -> v1::FinishOutcome {
         loop {
             if let Some(ack) = self.acks.iter().find(|ack| ack.token == token) {
                 return ack.outcome();

@@ -40,6 +40,7 @@ use crate::log::directory::layout::Unfinished;
 use crate::log::directory::layout::io;
 use crate::log::directory::lock::Lock;
 use crate::log::directory::reader::Reader;
+use crate::log::shell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -63,7 +64,8 @@ pub(crate) fn refuse_to_serve(layout: &Layout) -> Result<(), Error> {
     }
     let root = layout.root().display();
     let reason = format!(
-        "no server starts on a backup, whose store id belongs to the store that was backed up: `gangline restore {root} DIR` makes a directory to serve"
+        "no server starts on a backup, whose store id belongs to the store that was backed up: `gangline restore {} DIR` makes a directory to serve",
+        shell::word(&root.to_string())
     );
     Err(Error::Unusable { place: root.to_string(), reason })
 }
