@@ -63,6 +63,12 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A reader that begins at byte `at` of a run that [`Run::open`] took, where a value begins.
+    #[must_use]
+    pub fn at(bytes: &'a [u8], at: usize) -> Run<'a> {
+        Run { rest: bytes.get(at..).unwrap_or_default() }
+    }
+
     /// The next value.
     ///
     /// # Errors

@@ -116,18 +116,66 @@ impl Frame {
     /// If the body is not what a writer of this release stores, or does not hold as many updates as the header says:
     /// sequences would shift. [LOG-1]
     pub fn events(&self) -> Result<Vec<Event>, codec::Error> {
+        let mut events = Vec::with_capacity(self.events_likely());
+        self.walk(|_, event| events.push(event))?;
+        Ok(events)
+    }
+
+    /// Where its events begin, so that single ones can be decoded.
+    ///
+    /// # Errors
+    /// As for [`Frame::events`].
+    pub fn indexed(&self) -> Result<Indexed, codec::Error> {
+        let mut starts = Vec::with_capacity(self.events_likely());
+        self.walk(|at, _| starts.push(u32::try_from(at).unwrap_or(u32::MAX)))?;
+        Ok(Indexed { body: self.body.clone(), starts })
+    }
+
+    fn events_likely(&self) -> usize {
         const UPDATE_BYTES_MIN: usize = 18;
+        (self.updates as usize).min(self.body.len() / UPDATE_BYTES_MIN)
+    }
+
+    /// Shows every event and the byte of the body at which it begins, and checks their number.
+    fn walk(&self, mut see: impl FnMut(usize, Event)) -> Result<(), codec::Error> {
         let mut run = codec::Run::open(&self.body)?;
-        let mut events = Vec::with_capacity((self.updates as usize).min(self.body.len() / UPDATE_BYTES_MIN));
+        let mut updates = 0;
         while !run.is_empty() {
-            events.push(run.take()?);
+            let at = self.body.len() - run.remaining();
+            let event: Event = run.take()?;
+            updates += usize::from(event.is_update());
+            see(at, event);
         }
-        let updates = events.iter().filter(|event: &&Event| event.is_update()).count();
         if updates == self.updates as usize {
-            Ok(events)
+            Ok(())
         } else {
             Err(codec::Error::Malformed(format!("{updates} updates where {} are announced", self.updates)))
         }
+    }
+}
+
+/// The events of a frame, each decoded when it is asked for: takes little more memory than the body.
+#[derive(Clone, Debug)]
+pub struct Indexed {
+    body: Bytes,
+    /// At which byte of the body each event begins.
+    starts: Vec<u32>,
+}
+
+impl Indexed {
+    /// The event number `index`; `None` if there are not so many.
+    ///
+    /// # Errors
+    /// None for a frame that was indexed whole.
+    pub fn get(&self, index: u32) -> Result<Option<Event>, codec::Error> {
+        let start = usize::try_from(index).ok().and_then(|index| self.starts.get(index));
+        start.map(|start| codec::Run::at(&self.body, *start as usize).take()).transpose()
+    }
+
+    /// How much memory it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.body.len() + size_of_val(self.starts.as_slice())
     }
 }
 

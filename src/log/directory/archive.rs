@@ -11,7 +11,7 @@ use crate::log::Archive;
 use crate::log::Error;
 use crate::log::Floor;
 use crate::log::WriteCheckpoint;
-use crate::log::directory::cache::Events;
+use crate::log::directory::cache::Frames;
 use crate::log::directory::cache::Readers;
 use crate::log::directory::carry::Carry;
 use crate::log::directory::checkpoint;
@@ -24,6 +24,7 @@ use crate::log::directory::reader::Reader;
 use crate::log::directory::reader::Wanted;
 use crate::log::directory::trim;
 use crate::log::frame::Frame;
+use crate::log::frame::Indexed;
 use std::io::ErrorKind;
 use std::io::Read;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) pins: Arc<Pins>,
     durable: AtomicU64,
     readers: Readers,
-    events: Events,
+    frames: Frames,
     /// The archive writes too, so the directory stays locked until its last handle is gone. [DIR-1]
     _lock: Lock,
 }
@@ -99,7 +100,7 @@ impl DirectoryArchive {
             pins: Arc::default(),
             durable: AtomicU64::new(durable.0),
             readers: Readers::default(),
-            events: Events::default(),
+            frames: Frames::default(),
             _lock: lock,
         };
         DirectoryArchive { shared: Arc::new(shared) }
@@ -152,24 +153,30 @@ impl DirectoryArchive {
         retained.segments.first().is_some_and(|segment| segment.number <= number)
     }
 
-    /// The events of the durable frame at `position`.
-    pub(crate) fn events(&self, position: Position) -> Result<Arc<Vec<Event>>, Error> {
-        if let Some(events) = self.shared.events.get(position) {
-            return Ok(events);
+    /// An event of a durable frame; `None` if the frame has not so many.
+    pub(crate) fn event_of(&self, at: Pointer) -> Result<Option<Event>, Error> {
+        let frame = self.indexed(at.position)?;
+        frame.get(at.index).map_err(|error| self.unreadable(at.position, Sequence(0), &error))
+    }
+
+    fn indexed(&self, position: Position) -> Result<Arc<Indexed>, Error> {
+        if let Some(frame) = self.shared.frames.get(position) {
+            return Ok(frame);
         }
         let frames = self.read(position, 0)?;
         let frame = frames.first().ok_or(Error::Forgotten { at: Pointer { position, index: 0 } })?;
-        let events = Arc::new(frame.events().map_err(|error| self.unreadable(frame, &error))?);
-        self.shared.events.put(position, Arc::clone(&events), frame.body.len());
-        Ok(events)
+        let unreadable = |error| self.unreadable(position, frame.first_sequence, &error);
+        let indexed = Arc::new(frame.indexed().map_err(unreadable)?);
+        self.shared.frames.put(position, Arc::clone(&indexed));
+        Ok(indexed)
     }
 
-    fn unreadable(&self, frame: &Frame, error: &codec::Error) -> Error {
+    fn unreadable(&self, position: Position, sequence: Sequence, error: &codec::Error) -> Error {
         Error::Damaged {
             file: self.shared.layout.log().display().to_string(),
             offset: 0,
-            position: frame.position,
-            sequence: frame.first_sequence,
+            position,
+            sequence,
             what: error.to_string(),
         }
     }
@@ -244,11 +251,11 @@ impl Archive for DirectoryArchive {
             return Err(forgotten);
         }
         while at.position >= self.floor().position {
-            match self.events(at.position) {
+            match self.event_of(at) {
                 // Trimmed meanwhile: then it is in the carry file, which is in place before the floor moves.
                 Err(Error::BelowFloor { .. }) => {}
                 Err(error) => return Err(error),
-                Ok(events) => return events.get(at.index as usize).cloned().ok_or(forgotten),
+                Ok(event) => return event.ok_or(forgotten),
             }
         }
         let bytes = self.carried(at)?.ok_or(forgotten)?;

@@ -40,11 +40,11 @@ pub(crate) fn trim(
     let mut event = |at: Pointer| match archive.carried(at)? {
         Some(bytes) => Ok(bytes),
         None => {
-            let events = match archive.events(at.position) {
+            let event = match archive.event_of(at) {
                 Err(Error::BelowFloor { .. }) => return Err(Error::Forgotten { at }),
                 other => other?,
             };
-            events.get(at.index as usize).map(codec::encode).ok_or(Error::Forgotten { at })
+            event.as_ref().map(codec::encode).ok_or(Error::Forgotten { at })
         }
     };
     let write = || carry::write(&shared.layout, shared.store, number, floor, &pointers, &mut event);
