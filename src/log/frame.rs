@@ -128,7 +128,8 @@ impl Frame {
     pub fn indexed(&self) -> Result<Indexed, codec::Error> {
         let mut starts = Vec::with_capacity(self.events_likely());
         self.walk(|at, _| starts.push(u32::try_from(at).unwrap_or(u32::MAX)))?;
-        Ok(Indexed { body: self.body.clone(), starts })
+        // A body that was read is a slice of a larger piece of the file, which must not be kept with it. [MEM-1]
+        Ok(Indexed { body: Bytes::copy_from_slice(&self.body), starts })
     }
 
     fn events_likely(&self) -> usize {
@@ -175,7 +176,7 @@ impl Indexed {
     /// How much memory it takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.body.len() + size_of_val(self.starts.as_slice())
+        size_of::<Indexed>() + self.body.len() + size_of_val(self.starts.as_slice())
     }
 }
 

@@ -117,6 +117,7 @@ mod tests {
             body: body_of(&vec![event.clone(); 40]),
         };
         let indexed = Arc::new(frame.indexed().unwrap());
+        assert!(frame.body.is_unique(), "what the body is a slice of is not kept");
         assert_eq!((indexed.get(39).unwrap(), indexed.get(40).unwrap()), (Some(event), None));
         let room = (FRAME_BYTES_MAX / indexed.bytes()) as u64;
         let frames = Frames::default();
