@@ -152,7 +152,8 @@ pub(in crate::engine) struct Workers {
     takers: HashMap<QueueName, Vec<u32>>,
     /// Workers that have output for the end of the frame.
     dirty: Vec<u32>,
-    /// Last words for workers that were removed in this frame.
+    /// Last words for workers that were removed in this frame. Their streams end after them: an end that is heard says that
+    /// what the worker held was handed back. [ACK-1]
     farewells: Vec<(Outlet, Output)>,
     /// Workers whose free slots changed since the last match.
     hungry: HashSet<u32>,
@@ -358,7 +359,9 @@ impl Workers {
             }
         }
         for (outlet, output) in std::mem::take(&mut self.farewells) {
-            let _ = outlet.send(output);
+            if !output.is_empty() {
+                let _ = outlet.send(output);
+            }
         }
     }
 
@@ -379,11 +382,7 @@ impl Workers {
         self.hungry.remove(&number);
         if let Some(worker) = self.list[number as usize].take() {
             self.by_name.remove(&worker.name);
-            if let Some(outlet) = worker.outlet
-                && !worker.output.is_empty()
-            {
-                self.farewells.push((outlet, worker.output));
-            }
+            self.farewells.extend(worker.outlet.map(|outlet| (outlet, worker.output)));
         }
     }
 

@@ -65,11 +65,12 @@ pub struct Left {
 #[derive(Debug)]
 pub(in crate::pool) struct Claims {
     pool: Pool,
+    spawner: Spawner,
     clock: Clock,
     ahead: Ahead,
     /// Takes no more leases and lets running jobs finish.
     stop: CancellationToken,
-    /// Ends at once, whatever runs.
+    /// Ends at once and kills what runs.
     now: CancellationToken,
     /// How long running jobs may go on, and their results be told, once it stops.
     grace: Duration,
@@ -111,6 +112,7 @@ impl Claims {
         let (pool, reports) = Pool::start(config, spawner, clock, shutdown)?;
         let claims = Claims {
             pool,
+            spawner: spawner.clone(),
             clock: clock.clone(),
             ahead: Ahead::new(processes),
             stop: shutdown.token().clone(),
@@ -163,7 +165,12 @@ impl Claims {
                     source.stop_leases();
                 }
                 () = wait_until(&self.clock, give_up) => break,
-                () = now.cancelled() => break,
+                () = now.cancelled() => {
+                    // Before the leases are handed back, so that no job runs twice; and here, where no report is read any
+                    // more, so that none of those deaths is told as a crash.
+                    self.spawner.kill_all();
+                    break;
+                }
             }
             self.ask(&mut message);
             for request in &message.finishes {

@@ -61,14 +61,11 @@ pub struct Remote {
     /// How it stands.
     pub standing: watch::Receiver<Standing>,
     now: CancellationToken,
-    spawner: Spawner,
 }
 
 impl Remote {
     /// Stops it at once: what runs is killed and handed back, which uses no budget.
     pub fn stop_now(&self) {
-        // First, so that no job runs twice because its lease was handed back before.
-        self.spawner.kill_all();
         self.now.cancel();
     }
 }
@@ -102,7 +99,7 @@ pub fn start(
     let stream =
         Stream { client: client.clone(), worker, result_bytes_max: usize::MAX, refused: Vec::new(), stands };
     let ended = shutdown.spawn(claims.run(stream, reports));
-    Ok(Remote { ended, standing, now, spawner: spawner.clone() })
+    Ok(Remote { ended, standing, now })
 }
 
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use crate::job::table::Slot;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::unbounded_channel;
 
 const PERIOD: Duration = Duration::from_secs(15);
@@ -48,6 +49,17 @@ fn takers_of_a_queue_take_turns_and_those_that_left_are_passed_over() {
     workers.remove(numbers[0]);
     workers.remove(numbers[2]);
     assert_eq!((workers.takers(&queue("q")), workers.rotate_takers(&queue("r"))), (0, None));
+}
+
+/// The end of its stream tells a worker that its leases were handed back. [ACK-1]
+#[test]
+fn the_outlet_of_a_removed_worker_closes_after_the_sync() {
+    let mut workers = Workers::default();
+    let (number, mut outputs) = attach(&mut workers, "a", &[]);
+    workers.remove(number);
+    assert_eq!(outputs.try_recv(), Err(TryRecvError::Empty));
+    workers.flush();
+    assert_eq!(outputs.try_recv(), Err(TryRecvError::Disconnected));
 }
 
 #[test]
