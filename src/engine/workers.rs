@@ -7,7 +7,10 @@ use crate::engine::command::Grant;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::job::id::QueueName;
+use crate::job::id::QueueNo;
+use crate::job::queue::Queues;
 use crate::job::table::Slot;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -129,13 +132,36 @@ pub(in crate::engine) struct Worker {
     deadline: Option<Tick>,
     output: Output,
     dirty: bool,
-    /// Which of its queues is looked at first next time.
-    queue_turn: usize,
+    /// Those of its queues that exist, in their order.
+    numbers: Vec<QueueNo>,
+    /// How many queues there were when it was looked which of its own exist.
+    queues_seen: usize,
+    /// Which of its queues had its turn last.
+    last_turn: Option<QueueNo>,
 }
 
 impl Worker {
+    fn take_from(&mut self, queues: Vec<QueueName>) {
+        self.queues = queues;
+        self.numbers = Vec::new();
+        self.queues_seen = 0;
+    }
+
     pub(in crate::engine) fn free(&self) -> u32 {
         if self.outlet.is_some() { self.free } else { 0 }
+    }
+}
+
+/// The first queue from `from` on that is in both; `numbers` are in their order.
+fn first_common(numbers: &[QueueNo], ready: &BTreeSet<QueueNo>, from: QueueNo) -> Option<QueueNo> {
+    let mut numbers = &numbers[numbers.partition_point(|number| *number < from)..];
+    loop {
+        let taken = *numbers.first()?;
+        let open = *ready.range(taken..).next()?;
+        if open == taken {
+            return Some(taken);
+        }
+        numbers = &numbers[numbers.partition_point(|number| *number < open)..];
     }
 }
 
@@ -180,7 +206,7 @@ impl Workers {
             let _ = earlier.send(Output { superseded: true, ..Output::default() });
         }
         worker.turn = turn;
-        worker.queues = attach.queues;
+        worker.take_from(attach.queues);
         worker.description = attach.description;
         worker.slots = attach.slots;
         worker.free = attach.free.min(FREE_MAX);
@@ -218,7 +244,9 @@ impl Workers {
             deadline: None,
             output: Output::default(),
             dirty: false,
-            queue_turn: 0,
+            numbers: Vec::new(),
+            queues_seen: 0,
+            last_turn: None,
         };
         let place = self.list.iter().position(Option::is_none).unwrap_or_else(|| {
             self.list.push(None);
@@ -318,16 +346,30 @@ impl Workers {
         self.list[number as usize].as_ref().map_or(0, Worker::free)
     }
 
-    /// The queues of the worker; each call begins with the next one.
-    pub(in crate::engine) fn queues_in_turn(&mut self, number: u32) -> Vec<QueueName> {
+    /// How many of the worker's queues exist.
+    pub(in crate::engine) fn learn_queues(&mut self, number: u32, queues: &Queues) -> usize {
         let worker = self.at(number);
-        let mut queues = worker.queues.clone();
-        if !queues.is_empty() {
-            let first = worker.queue_turn % queues.len();
-            queues.rotate_left(first);
-            worker.queue_turn = worker.queue_turn.wrapping_add(1);
+        if worker.queues_seen < queues.len() && worker.numbers.len() < worker.queues.len() {
+            worker.numbers = worker.queues.iter().filter_map(|name| queues.find(name)).collect();
+            worker.numbers.sort_unstable();
         }
-        queues
+        worker.queues_seen = queues.len();
+        worker.numbers.len()
+    }
+
+    /// The one of the worker's queues among `ready` whose turn it is: of those that [`Workers::learn_queues`] found, the next
+    /// after the one that had its turn last. Each step passes over all that only one of the two sides has.
+    pub(in crate::engine) fn next_queue(
+        &mut self,
+        number: u32,
+        ready: &BTreeSet<QueueNo>,
+    ) -> Option<QueueNo> {
+        let worker = self.at(number);
+        let after = worker.last_turn.map_or(QueueNo(0), |last| QueueNo(last.0 + 1));
+        let next = first_common(&worker.numbers, ready, after)
+            .or_else(|| first_common(&worker.numbers, ready, QueueNo(0)));
+        worker.last_turn = next.or(worker.last_turn);
+        next
     }
 
     /// Something about the queue changed: those that take from it look again.
@@ -370,7 +412,7 @@ impl Workers {
         self.leave_queues(number);
         let worker = self.at(number);
         worker.outlet = None;
-        worker.queues = Vec::new();
+        worker.take_from(Vec::new());
         worker.deadline = Some(deadline);
         worker.free = 0;
         self.hungry.remove(&number);

@@ -295,23 +295,21 @@ impl<L: Log> Core<L> {
         self.more_to_give = budget == 0;
     }
 
-    /// Fills the free slots of one worker from its queues in turn.
+    /// Fills the free slots of one worker from its queues in turn: a worker that asks for one job at a time comes to all
+    /// of them too.
     fn fill(&mut self, number: u32, budget: &mut usize) {
-        let mut queues = self.ready_queues_of(number);
-        while self.workers.free(number) > 0 && !queues.is_empty() {
-            queues.retain(|queue| self.workers.free(number) > 0 && self.give_one(*queue, number, budget));
+        let queues = self.workers.learn_queues(number, self.state.queues());
+        let mut refused = 0;
+        while refused < queues
+            && *budget > 0
+            && self.workers.free(number) > 0
+            && let Some(queue) = self.workers.next_queue(number, self.index.ready_queues())
+        {
+            if self.give_one(queue, number, budget) { refused = 0 } else { refused += 1 }
         }
         if *budget == 0 {
             self.workers.add_free(number, 0);
         }
-    }
-
-    /// The open queues of a worker, each time from another one on: a worker that asks for one job at a time comes to
-    /// all of its queues too.
-    fn ready_queues_of(&mut self, number: u32) -> Vec<QueueNo> {
-        let names = self.workers.queues_in_turn(number);
-        let numbers = names.iter().filter_map(|name| self.state.queues().find(name));
-        numbers.filter(|queue| self.is_open(*queue)).collect()
     }
 
     fn is_open(&self, queue: QueueNo) -> bool {

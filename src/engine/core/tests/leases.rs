@@ -3,6 +3,7 @@ use crate::engine::command::Command;
 use crate::engine::command::WorkerMessage;
 use crate::engine::core::EVENTS_OF_TIME_MAX;
 use crate::engine::core::leases::GRANTS_MAX;
+use crate::engine::core::tests::Hand;
 use crate::engine::core::tests::Rig;
 use crate::engine::core::tests::completed;
 use crate::engine::core::tests::job;
@@ -12,6 +13,7 @@ use crate::job::event::Event;
 use crate::job::event::FailureKind;
 use crate::job::id::JobId;
 use crate::job::spec::Policy;
+use crate::job::spec::QueueChange;
 use crate::job::state::JobState;
 use crate::log::Archive;
 
@@ -124,6 +126,24 @@ fn a_worker_that_asks_for_one_job_at_a_time_comes_to_all_of_its_queues() {
         rig.work(&hand, WorkerMessage { free: 1, ..completed(&grants) });
     }
     assert_eq!(queues.iter().filter(|queue| **queue == 0).count(), 5, "{queues:?}");
+}
+
+#[test]
+fn the_queues_of_a_worker_take_turns_and_those_that_are_empty_closed_or_not_its_own_are_passed_over() {
+    let mut rig = Rig::new();
+    rig.submit("abcdef".chars().flat_map(|queue| vec![job(&queue.to_string()); 3]).collect()).unwrap();
+    let paused = QueueChange { paused: Some(true), ..QueueChange::default() };
+    rig.call(|reply| Command::SetQueue("d".parse().unwrap(), paused, reply)).unwrap();
+    let mut hand = rig.attach("w", &["late", "e", "d", "b", "a", "never"], 4);
+    let queues =
+        |hand: &mut Hand| -> Vec<u32> { hand.hear().grants.iter().map(|grant| grant.queue.0).collect() };
+    assert_eq!(queues(&mut hand), [0, 1, 4, 0]);
+    rig.work(&hand, WorkerMessage { free: 7, ..WorkerMessage::default() });
+    assert_eq!(queues(&mut hand), [1, 4, 0, 1, 4], "nine in all, and nothing of the paused one");
+    rig.submit(vec![job("late"); 3]).unwrap();
+    assert_eq!(queues(&mut hand), [6, 6], "a queue that began to exist after the worker came");
+    rig.work(&hand, WorkerMessage { free: 1, ..WorkerMessage::default() });
+    assert_eq!(queues(&mut hand), [6], "its worker knows it");
 }
 
 #[test]
