@@ -93,37 +93,134 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Writes one value to a stream that its caller began with the version byte.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write<T: Serialize>(value: &T, out: &mut dyn Write) -> std::io::Result<()> {
-    let mut out = out;
-    match bincode::serde::encode_into_std_write(value, &mut out, CONFIG) {
-        Ok(_) => Ok(()),
-        Err(bincode::error::EncodeError::Io { inner, .. }) => Err(inner),
-        Err(other) => Err(std::io::Error::other(other)),
+/// How much a [`Reader`] reads and a [`Writer`] writes at once: a value at a time, and its parts one by one, cost several
+/// times as much.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Reads values from a stream.
+pub struct Reader<'a> {
+    input: &'a mut dyn Read,
+    /// What was read; `next..` is not decoded yet.
+    bytes: Vec<u8>,
+    next: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that reads ahead of what it is asked for.
+    pub fn over(input: &'a mut dyn Read) -> Reader<'a> {
+        Reader { input, bytes: Vec::new(), next: 0 }
+    }
+
+    /// Reads and checks a version byte.
+    ///
+    /// # Errors
+    /// [`Error::Version`], or [`Error::Malformed`] when there is no byte.
+    pub fn version(&mut self) -> Result<(), Error> {
+        if self.bytes.len() == self.next && !self.read_on()? {
+            return Err(Error::Malformed("no bytes".to_owned()));
+        }
+        let version = self.bytes[self.next];
+        self.next += 1;
+        if version == VERSION { Ok(()) } else { Err(Error::Version(version)) }
+    }
+
+    /// The next value.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], also when the stream ends too early or cannot be read.
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        Ok(self.take_with_bytes()?.0)
+    }
+
+    /// The next value, and the bytes that it is stored in.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], also when the stream ends too early or cannot be read.
+    pub fn take_with_bytes<T: DeserializeOwned>(&mut self) -> Result<(T, &[u8]), Error> {
+        loop {
+            match bincode::serde::decode_from_slice(&self.bytes[self.next..], CONFIG) {
+                Ok((value, used)) => {
+                    let from = self.next;
+                    self.next += used;
+                    return Ok((value, &self.bytes[from..self.next]));
+                }
+                // A value that is larger than what is there is read to its end.
+                Err(bincode::error::DecodeError::UnexpectedEnd { .. }) if self.read_on()? => {}
+                Err(error) => return Err(Error::Malformed(error.to_string())),
+            }
+        }
+    }
+
+    /// What comes after the values that were taken, as it is stored.
+    pub fn into_rest(mut self) -> impl Read + 'a {
+        self.bytes.drain(..self.next);
+        std::io::Cursor::new(self.bytes).chain(self.input)
+    }
+
+    /// Reads as much again as is left, a piece at least; says whether there was more.
+    fn read_on(&mut self) -> Result<bool, Error> {
+        self.bytes.drain(..self.next);
+        self.next = 0;
+        let most = self.bytes.len().max(PIECE_BYTES) as u64;
+        let read = self.input.take(most).read_to_end(&mut self.bytes);
+        let read = read.map_err(|error| Error::Malformed(format!("the stream cannot be read: {error}")))?;
+        Ok(read > 0)
     }
 }
 
-/// Reads and checks the version byte that a stream begins with.
-///
-/// # Errors
-/// [`Error::Version`], or [`Error::Malformed`] when there is no byte.
-pub fn read_version(input: &mut dyn Read) -> Result<(), Error> {
-    let mut version = [0];
-    input.read_exact(&mut version).map_err(|error| Error::Malformed(error.to_string()))?;
-    if version == [VERSION] { Ok(()) } else { Err(Error::Version(version[0])) }
+/// Writes values to a stream.
+pub struct Writer<'a> {
+    out: &'a mut dyn Write,
+    bytes: Vec<u8>,
 }
 
-/// Reads the next value of a stream.
-///
-/// # Errors
-/// [`Error::Malformed`], also when the stream ends too early or cannot be read.
-pub fn read<T: DeserializeOwned>(input: &mut dyn Read) -> Result<T, Error> {
-    let mut input = input;
-    bincode::serde::decode_from_std_read(&mut input, CONFIG)
-        .map_err(|error| Error::Malformed(error.to_string()))
+impl Writer<'_> {
+    /// Has `write` write to `out`.
+    ///
+    /// # Errors
+    /// Those of `write`, and those of `out`.
+    pub fn over<E: From<std::io::Error>>(
+        out: &mut dyn Write,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut writer = Writer { out, bytes: Vec::with_capacity(2 * PIECE_BYTES) };
+        write(&mut writer)?;
+        Ok(writer.out.write_all(&writer.bytes)?)
+    }
+
+    /// Writes the version byte.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn version(&mut self) -> std::io::Result<()> {
+        self.put_bytes(&[VERSION])
+    }
+
+    /// Writes a value.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn put<T: Serialize>(&mut self, value: &T) -> std::io::Result<()> {
+        put(value, &mut self.bytes);
+        self.write_on()
+    }
+
+    /// Writes a value as it is stored.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn put_bytes(&mut self, stored: &[u8]) -> std::io::Result<()> {
+        self.bytes.extend_from_slice(stored);
+        self.write_on()
+    }
+
+    fn write_on(&mut self) -> std::io::Result<()> {
+        if self.bytes.len() >= PIECE_BYTES {
+            self.out.write_all(&self.bytes)?;
+            self.bytes.clear();
+        }
+        Ok(())
+    }
 }
 
 /// One value with its version byte.

@@ -2,6 +2,8 @@
 //! So every checkpoint proves that the log gives the state, and takes memory only for the jobs it touches. [LOG-3]
 
 use crate::codec;
+use crate::codec::Reader;
+use crate::codec::Writer;
 use crate::engine::recover;
 use crate::engine::recover::apply_frame;
 use crate::engine::recover::each_frame;
@@ -92,6 +94,9 @@ pub enum Error {
     /// A checkpoint holds something else than this release writes.
     #[error("the checkpoint cannot be read")]
     Codec(#[from] codec::Error),
+    /// A checkpoint could not be written.
+    #[error("the checkpoint cannot be written")]
+    Write(#[from] std::io::Error),
     /// A checkpoint could not be merged.
     #[error("the checkpoint cannot be merged")]
     Merge(#[from] saved::Error),
@@ -110,6 +115,7 @@ pub fn load<A: Archive>(archive: &A, at: Position) -> Result<(CheckpointHead, St
 /// # Errors
 /// If it is not what this release writes.
 pub fn load_from(input: &mut dyn Read) -> Result<(CheckpointHead, State), codec::Error> {
+    let input = &mut Reader::over(input);
     let head = read_head(input)?;
     Ok((head, State::load(input)?))
 }
@@ -131,9 +137,10 @@ pub fn advance<A: Archive>(archive: &A, to: Position, log_bytes_max: u64) -> Res
     let (mut head, touched, mut state) = match newest {
         Some(at) => {
             let mut input = archive.checkpoint(at)?;
-            let head = read_head(&mut input)?;
+            let input = &mut Reader::over(&mut input);
+            let head = read_head(input)?;
             let touched = touched(archive, from, to, log_bytes_max, head.last_id)?;
-            let state = State::load_where(&mut input, |id| touched.contains(&id))?;
+            let state = State::load_where(input, |id| touched.contains(&id))?;
             (head, touched, state)
         }
         None => (CheckpointHead::EMPTY, HashSet::new(), State::default()),
@@ -163,17 +170,17 @@ fn store<A: Archive>(
     let mut bytes = 0;
     let stored = archive.put_checkpoint(to, &mut |out| {
         let mut out = Counting { out, bytes: &mut bytes };
-        let out: &mut dyn Write = &mut out;
-        out.write_all(&[codec::VERSION])?;
-        codec::write(&head, out)?;
-        let Some(newest) = newest else { return state.save(out) };
-        let merged = archive.checkpoint(newest).map_err(Error::from).and_then(|mut input| {
-            read_head(&mut input)?;
-            Ok(state.save_merged(&mut input, touched, out)?)
+        let merged = Writer::over(&mut out, |out| {
+            write_head(&head, out)?;
+            let Some(newest) = newest else { return Ok(state.save(out)?) };
+            let mut input = archive.checkpoint(newest)?;
+            let input = &mut Reader::over(&mut input);
+            read_head(input)?;
+            Ok(state.save_merged(input, touched, out)?)
         });
         merged.map_err(|error| {
             // Disk space is for the log to judge; anything else is ours to tell.
-            if let Error::Merge(saved::Error::Io(error)) = error {
+            if let Error::Write(error) | Error::Merge(saved::Error::Io(error)) = error {
                 error
             } else {
                 let text = error.to_string();
@@ -221,9 +228,10 @@ pub fn trim<A: Archive>(archive: &A, before: Position) -> Result<Floor, Error> {
         return Ok(archive.floor());
     }
     let mut input = archive.checkpoint(older)?;
-    read_head(&mut input)?;
+    let input = &mut Reader::over(&mut input);
+    read_head(input)?;
     let mut live: Vec<Pointer> = Vec::new();
-    saved::each_job(&mut input, |job| live.extend(job.carried().filter(|at| at.position < before)))?;
+    saved::each_job(input, |job| live.extend(job.carried().filter(|at| at.position < before)))?;
     live.sort_unstable();
     Ok(archive.trim(before, &mut live.into_iter())?)
 }
@@ -232,7 +240,16 @@ pub fn trim<A: Archive>(archive: &A, before: Position) -> Result<Floor, Error> {
 ///
 /// # Errors
 /// If it is not what this release writes.
-pub fn read_head(input: &mut dyn Read) -> Result<CheckpointHead, codec::Error> {
-    codec::read_version(input)?;
-    codec::read(input)
+pub fn read_head(input: &mut Reader<'_>) -> Result<CheckpointHead, codec::Error> {
+    input.version()?;
+    input.take()
+}
+
+/// Writes what a checkpoint says before the state begins.
+///
+/// # Errors
+/// Those of the stream.
+pub fn write_head(head: &CheckpointHead, out: &mut Writer<'_>) -> std::io::Result<()> {
+    out.version()?;
+    out.put(head)
 }

@@ -1,6 +1,7 @@
 //! The jobs that the retained log no longer tells of from their beginning: what the newest checkpoint holds of them.
 
 use crate::codec;
+use crate::codec::Reader;
 use crate::engine::checkpoint;
 use crate::job::id::Position;
 use crate::job::id::Sequence;
@@ -35,6 +36,7 @@ pub fn of_checkpoint(
     from: Position,
     see: &mut dyn FnMut(Record),
 ) -> Result<(), codec::Error> {
+    let input = &mut Reader::over(input);
     checkpoint::read_head(input)?;
     saved::each_job(input, |job| {
         if job.submitted().1.position < from {

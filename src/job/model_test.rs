@@ -1,6 +1,8 @@
 //! Random commands against a small reference model that knows nothing of slots, tables or frames. After each step the
 //! state agrees with it; at the end the log alone, decoded again, leads to the same state. [JOB-1] [LOG-3]
 
+use crate::codec::Reader;
+use crate::codec::Writer;
 use crate::job::decide::claim::claim;
 use crate::job::decide::claim::expire;
 use crate::job::decide::control::cancel;
@@ -466,8 +468,8 @@ proptest! {
         prop_assert_eq!(picture(&replayed), picture(state), "[LOG-3]");
         prop_assert_eq!(replayed.digest(), state.digest());
         let mut saved = Vec::new();
-        state.save(&mut saved).unwrap();
-        let loaded = State::load(&mut &saved[..]).unwrap();
+        Writer::over(&mut saved, |out| state.save(out)).unwrap();
+        let loaded = State::load(&mut Reader::over(&mut &saved[..])).unwrap();
         prop_assert_eq!(picture(&loaded), picture(state), "a saved state is whole");
         prop_assert_eq!(loaded.digest(), state.digest());
     }

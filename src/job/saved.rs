@@ -4,6 +4,8 @@
 
 use crate::clock::Timestamp;
 use crate::codec;
+use crate::codec::Reader;
+use crate::codec::Writer;
 use crate::job::dedupe::Key;
 use crate::job::dedupe::Producer;
 use crate::job::id::JobId;
@@ -25,7 +27,6 @@ use crate::job::table::Slot;
 use serde::Deserialize;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::io::Read;
 use std::io::Write;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -148,19 +149,19 @@ impl State {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn save(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    pub fn save(&self, out: &mut Writer<'_>) -> std::io::Result<()> {
         self.save_tables(out)?;
         for slot in self.jobs.in_id_order() {
-            codec::write(&Some(self.saved(self.jobs.at(slot))), out)?;
+            out.put(&Some(self.saved(self.jobs.at(slot))))?;
         }
-        codec::write(&None::<SavedJob>, out)
+        out.put(&None::<SavedJob>)
     }
 
     /// Reads a whole state.
     ///
     /// # Errors
     /// If the stream is not what [`State::save`] writes.
-    pub fn load(input: &mut dyn Read) -> Result<State, codec::Error> {
+    pub fn load(input: &mut Reader<'_>) -> Result<State, codec::Error> {
         State::load_where(input, |_| true)
     }
 
@@ -168,9 +169,9 @@ impl State {
     ///
     /// # Errors
     /// If the stream is not what [`State::save`] writes.
-    pub fn load_where(input: &mut dyn Read, wanted: impl Fn(JobId) -> bool) -> Result<State, codec::Error> {
+    pub fn load_where(input: &mut Reader<'_>, wanted: impl Fn(JobId) -> bool) -> Result<State, codec::Error> {
         let mut state = State::load_tables(input)?;
-        while let Some(job) = codec::read::<Option<SavedJob>>(input)? {
+        while let Some(job) = input.take::<Option<SavedJob>>()? {
             if wanted(job.id) {
                 state.restore(job);
             }
@@ -185,26 +186,27 @@ impl State {
     /// If `old` is not what [`State::save`] writes, or those of `out`.
     pub fn save_merged(
         &self,
-        old: &mut dyn Read,
+        old: &mut Reader<'_>,
         touched: &HashSet<JobId>,
-        out: &mut dyn Write,
+        out: &mut Writer<'_>,
     ) -> Result<(), Error> {
         self.save_tables(out)?;
         skip_tables(old)?;
         let mut own = self.jobs.in_id_order().into_iter().map(|slot| self.jobs.at(slot)).peekable();
-        while let Some(job) = codec::read::<Option<SavedJob>>(old)? {
+        while let (Some(job), stored) = old.take_with_bytes::<Option<SavedJob>>()? {
             if touched.contains(&job.id) {
                 continue;
             }
             while let Some(before) = own.next_if(|own| own.id < job.id) {
-                codec::write(&Some(self.saved(before)), out)?;
+                out.put(&Some(self.saved(before)))?;
             }
-            codec::write(&Some(job), out)?;
+            // As it stands: most jobs of a large backlog are not touched.
+            out.put_bytes(stored)?;
         }
         for job in own {
-            codec::write(&Some(self.saved(job)), out)?;
+            out.put(&Some(self.saved(job)))?;
         }
-        Ok(codec::write(&None::<SavedJob>, out)?)
+        Ok(out.put(&None::<SavedJob>)?)
     }
 
     /// A digest of the canonical bytes: equal for equal states. [LOG-3]
@@ -221,11 +223,11 @@ impl State {
             }
         }
         let mut digest = Digest(Xxh3::new());
-        self.save(&mut digest).expect("a digest takes every write");
+        Writer::over(&mut digest, |out| self.save(out)).expect("a digest takes every write");
         digest.0.digest128()
     }
 
-    fn save_tables(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    fn save_tables(&self, out: &mut Writer<'_>) -> std::io::Result<()> {
         let keys = self.keys.in_order();
         let queues = self.queues.iter().map(|(_, queue)| SavedQueue {
             name: queue.name.clone(),
@@ -242,18 +244,18 @@ impl State {
             keys: keys.len() as u64,
             producers: self.producers.len() as u64,
         };
-        out.write_all(&[codec::VERSION])?;
-        codec::write(&tables, out)?;
+        out.version()?;
+        out.put(&tables)?;
         for key in keys {
-            codec::write(key, out)?;
+            out.put(key)?;
         }
         for entry in &self.producers {
-            codec::write(&entry, out)?;
+            out.put(&entry)?;
         }
         Ok(())
     }
 
-    fn load_tables(input: &mut dyn Read) -> Result<State, codec::Error> {
+    fn load_tables(input: &mut Reader<'_>) -> Result<State, codec::Error> {
         let tables = read_tables(input)?;
         let mut state = State {
             position: tables.position,
@@ -269,10 +271,10 @@ impl State {
             (queue.settings, queue.counts) = (saved.settings, saved.counts);
         }
         for _ in 0..tables.keys {
-            state.keys.insert(codec::read::<Key>(input)?);
+            state.keys.insert(input.take::<Key>()?);
         }
         for _ in 0..tables.producers {
-            let (name, producer) = codec::read::<(Arc<str>, Producer)>(input)?;
+            let (name, producer) = input.take::<(Arc<str>, Producer)>()?;
             state.producers.insert(name, producer);
         }
         Ok(state)
@@ -347,9 +349,9 @@ impl State {
 ///
 /// # Errors
 /// If the stream is not what [`State::save`] writes.
-pub fn each_job(input: &mut dyn Read, mut see: impl FnMut(SavedJob)) -> Result<(), codec::Error> {
+pub fn each_job(input: &mut Reader<'_>, mut see: impl FnMut(SavedJob)) -> Result<(), codec::Error> {
     skip_tables(input)?;
-    while let Some(job) = codec::read::<Option<SavedJob>>(input)? {
+    while let Some(job) = input.take::<Option<SavedJob>>()? {
         see(job);
     }
     Ok(())
@@ -359,22 +361,22 @@ pub fn each_job(input: &mut dyn Read, mut see: impl FnMut(SavedJob)) -> Result<(
 ///
 /// # Errors
 /// If the stream is not what [`State::save`] writes.
-pub fn queue_names(input: &mut dyn Read) -> Result<Vec<QueueName>, codec::Error> {
+pub fn queue_names(input: &mut Reader<'_>) -> Result<Vec<QueueName>, codec::Error> {
     Ok(read_tables(input)?.queues.into_iter().map(|queue| queue.name).collect())
 }
 
-fn read_tables(input: &mut dyn Read) -> Result<Tables, codec::Error> {
-    codec::read_version(input)?;
-    codec::read(input)
+fn read_tables(input: &mut Reader<'_>) -> Result<Tables, codec::Error> {
+    input.version()?;
+    input.take()
 }
 
-fn skip_tables(input: &mut dyn Read) -> Result<(), codec::Error> {
+fn skip_tables(input: &mut Reader<'_>) -> Result<(), codec::Error> {
     let tables = read_tables(input)?;
     for _ in 0..tables.keys {
-        codec::read::<Key>(input)?;
+        input.take::<Key>()?;
     }
     for _ in 0..tables.producers {
-        codec::read::<(Arc<str>, Producer)>(input)?;
+        input.take::<(Arc<str>, Producer)>()?;
     }
     Ok(())
 }

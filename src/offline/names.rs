@@ -1,5 +1,6 @@
 //! The names of queues by their numbers: from a checkpoint, and from the log.
 
+use crate::codec::Reader;
 use crate::engine::checkpoint;
 use crate::job::event::Event;
 use crate::job::id::Position;
@@ -32,8 +33,9 @@ impl Names {
                 Err(Error::Damaged { .. }) => continue,
                 Err(error) => return Err(error),
             };
-            if checkpoint::read_head(&mut input).is_ok()
-                && let Ok(names) = saved::queue_names(&mut input)
+            let input = &mut Reader::over(&mut input);
+            if checkpoint::read_head(input).is_ok()
+                && let Ok(names) = saved::queue_names(input)
             {
                 return Ok(Names { known: (0..).map(QueueNo).zip(names).collect(), up_to: at });
             }

@@ -5,6 +5,7 @@
 //! frames at the very end were lost together with all that vouched for them.
 
 use crate::clock::Timestamp;
+use crate::codec::Reader;
 use crate::engine::checkpoint;
 use crate::job::event::Event;
 use crate::job::id::JobId;
@@ -200,13 +201,15 @@ impl Verifying<'_> {
     }
 
     fn same(&self, input: &mut dyn Read, located: &Located) -> Result<(), String> {
-        let head = checkpoint::read_head(input)
+        let mut input = Reader::over(input);
+        let head = checkpoint::read_head(&mut input)
             .map_err(|error| format!("the checkpoint cannot be read: {error}"))?;
         let of_log = (located.hash, located.frame.epoch, self.fold.state().last_id());
         if (head.hash, head.epoch, head.last_id) != of_log {
             return Err("the checkpoint's hash, epoch or last id is not that of the log".to_owned());
         }
         // A state has one stored form, so equal bytes are equal states, and none has to be held twice.
+        let mut input = input.into_rest();
         let mut hasher = Xxh3::new();
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {

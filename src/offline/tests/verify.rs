@@ -1,6 +1,6 @@
 //! A verification finds nothing in what a writer wrote, and something wherever a byte or a life was changed.
 
-use crate::codec;
+use crate::codec::Writer;
 use crate::engine::checkpoint;
 use crate::job::event::Event;
 use crate::job::id::Position;
@@ -136,9 +136,10 @@ fn a_checkpoint_that_the_log_does_not_lead_to_is_found_although_it_is_whole() {
         head.last_id = if wrong == "head" { Rig::id(500) } else { head.last_id };
         archive
             .put_checkpoint(at, &mut |out| {
-                out.write_all(&[codec::VERSION])?;
-                codec::write(&head, out)?;
-                state.save(out)
+                Writer::over(out, |out| {
+                    checkpoint::write_head(&head, out)?;
+                    state.save(out)
+                })
             })
             .unwrap();
         drop(archive);
