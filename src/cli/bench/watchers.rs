@@ -1,5 +1,6 @@
 //! Whether those who watch single jobs cost anything while nothing happens to these: the whole life of other jobs without
-//! watchers and with them, and the server's CPU while nothing happens at all.
+//! watchers, with them, and without them again, so that what a server costs more as it grows is not taken for theirs; and the
+//! server's CPU while nothing happens at all.
 
 use crate::cli::bench::drive::Submitter;
 use crate::cli::bench::drive::client;
@@ -20,19 +21,28 @@ const A_CONNECTION: usize = 100;
 /// For how long nothing happens.
 const IDLE_TIME: Duration = Duration::from_secs(5);
 
-/// Without watchers, then with `watchers`.
+/// Without watchers, as the mean of a run before and one after the others, and with `watchers`.
 pub(in crate::cli::bench) async fn measure(bench: &Bench, watchers: usize) -> anyhow::Result<Vec<Figures>> {
     let arguments = &bench.arguments;
     let mut life = Life::begin(bench, arguments.slots).await?;
     let pace = Pace::Window(arguments.window);
-    let without = life.run(arguments.jobs, pace, "watchers").await?;
-    let _watching = watch(bench, &jobs(bench, watchers).await?).await?;
+    let before = life.run(arguments.jobs, pace, "watchers").await?;
+    let watching = watch(bench, &jobs(bench, watchers).await?).await?;
     pending::settled(bench).await?;
-    let (before, began) = (bench.server_cpu()?, bench.clock.now().tick);
+    let (used, began) = (bench.server_cpu()?, bench.clock.now().tick);
     tokio::time::sleep(IDLE_TIME).await;
-    let used = bench.server_cpu()?.saturating_sub(before);
+    let used = bench.server_cpu()?.saturating_sub(used);
     let idle = 1_000.0 * used.as_secs_f64() / bench.clock.now().tick.since(began).as_secs_f64();
     let with = life.run(arguments.jobs, pace, "watchers").await?;
+    drop(watching);
+    let after = life.run(arguments.jobs, pace, "watchers").await?;
+    let mean = |first: Option<f64>, second: Option<f64>| Some((first? + second?) / 2.0);
+    let without = Figures {
+        server_cpu_us_per_job: mean(before.server_cpu_us_per_job, after.server_cpu_us_per_job),
+        cpu_us_per_job: mean(before.cpu_us_per_job, after.cpu_us_per_job),
+        jobs_per_s: mean(before.jobs_per_s, after.jobs_per_s),
+        ..before
+    };
     Ok(vec![
         Figures { watchers: Some(0), ..without },
         Figures { watchers: Some(watchers), idle_cpu_ms_per_s: Some(idle), ..with },
