@@ -56,6 +56,8 @@ use std::time::Duration;
 
 /// How far the work tree may be behind before submits wait for it. [MEM-1]
 const LAG_BYTES_MAX: u64 = 64 << 20;
+/// What the checkpointer adds to the nice value of its thread: beside busy threads it gets about a tenth of what they get.
+const NICE: i32 = 10;
 
 /// Why the engine could not start.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +144,10 @@ impl Engine {
         let writer = thread("writer", move || write(core, &inbox, &clock, &view))?;
         let followers = vec![
             thread("work-tree", move || driving.supervise())?,
-            thread("checkpointer", move || checkpointing.run())?,
+            thread("checkpointer", move || {
+                give_way();
+                checkpointing.run();
+            })?,
         ];
         Ok(Engine { handle, writer, followers })
     }
@@ -176,6 +181,16 @@ fn thread<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, std::io::Error> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// Lets the calling thread give way to those that callers wait for. A checkpoint takes a core for as long as it is made, and
+/// nobody waits for it.
+fn give_way() {
+    // Elsewhere it would be the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "the checkpointer competes with the threads that answer callers");
+    }
 }
 
 /// Runs the writer; if it fails or panics, nothing is acknowledged any more and health says so. [ACK-2]

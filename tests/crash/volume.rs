@@ -16,6 +16,10 @@ pub(crate) struct Volume {
     place: TempDir,
 }
 
+/// How often a volume is asked to come back, every 5 ms: tests with a network of their own beside this one hold what is
+/// mounted for as long as they run.
+const TRIES: u32 = 12_000;
+
 /// `ioctl(FS_IOC_SHUTDOWN, NOLOGFLUSH)`: what was not synced is gone after the next mount. It waits for a line, so that
 /// the moment is ours. Python, because the call has no safe wrapper.
 const CUT: &str = "import fcntl, os, struct, sys
@@ -93,7 +97,7 @@ impl Volume {
     pub(crate) fn remount(&self) -> Result<(), String> {
         let probe = self.path().join("probe");
         let mut last = Ok(());
-        for _ in 0..1_000 {
+        for _ in 0..TRIES {
             last = self.unmount();
             if last.is_ok() {
                 self.mount()?;
