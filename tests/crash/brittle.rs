@@ -11,7 +11,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 const BLOCK: u64 = 4_096;
-/// So many zeros at the end of a block mean that the next append begins in it.
+/// So many zeros at the end of a block mean that the next append begins in it. Fewer may belong to what was appended.
 const ROOM: usize = 64;
 
 /// The disk.
@@ -42,36 +42,35 @@ impl Brittle {
         self.back.path().join("ballast")
     }
 
-    /// From now on whatever is appended to what these files hold fails. Nobody may write meanwhile.
-    pub(crate) fn break_under(&self, folder: &Path) {
+    /// From now on whatever is appended to what these files hold fails. Nobody may write meanwhile. Nothing is broken, and
+    /// `false` returned, if it cannot be told in which block the next append begins: more must be appended first.
+    pub(crate) fn break_under(&self, folder: &Path) -> bool {
         run("sync", &["-f", &folder.display().to_string()]).expect("it is mounted");
-        for entry in std::fs::read_dir(folder).expect("it is mounted") {
-            self.punch(&entry.expect("it can be listed").path());
+        let entries = std::fs::read_dir(folder).expect("it is mounted");
+        let files: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
+        let ends: Vec<End> = files.iter().map(|path| end_of(path)).collect();
+        if ends.contains(&End::Unclear) {
+            return false;
+        }
+        for (path, end) in files.iter().zip(ends) {
+            if let End::Block(first) = end {
+                self.punch(path, first);
+            }
         }
         let mut ballast = File::create(self.ballast()).expect("a file");
         for step in [64 << 10, BLOCK as usize] {
             while ballast.write(&vec![1; step]).is_ok_and(|written| written == step) {}
         }
+        true
     }
 
-    /// Takes the memory from under the end of a file: from the block that the next append begins in, because a loop device
-    /// takes a write that succeeds in part for one that succeeded. That block comes back when it is written again. A file
-    /// that holds no more than its first block is left alone.
-    fn punch(&self, path: &Path) {
-        let file = File::open(path).expect("it is mounted");
-        let blocks = file.metadata().expect("it is open").len() / BLOCK;
-        let mut block = [0; BLOCK as usize];
-        let is_used = |number: &u64| {
-            file.read_exact_at(&mut block, number * BLOCK).expect("it can be read");
-            block.iter().any(|byte| *byte != 0)
-        };
-        let Some(last) = (1..blocks).rev().find(is_used) else { return };
-        let has_room = block[block.len() - ROOM..].iter().all(|byte| *byte == 0);
-        let kept = if has_room { last } else { last + 1 };
+    /// Takes the memory from under a file, from its block `first` on. If that one holds something, it comes back when it is
+    /// written again.
+    fn punch(&self, path: &Path, first: u64) {
         let image = self.back.path().join("image").display().to_string();
         let extents = run("filefrag", &["-b4096", "-v", &path.display().to_string()]).expect("it tells");
         for (logical, physical, length) in extents.lines().filter_map(extent) {
-            let skipped = kept.saturating_sub(logical).min(length);
+            let skipped = first.saturating_sub(logical).min(length);
             let (at, bytes) = ((physical + skipped) * BLOCK, (length - skipped) * BLOCK);
             if bytes > 0 {
                 run("fallocate", &["-p", "-o", &at.to_string(), "-l", &bytes.to_string(), &image])
@@ -83,6 +82,37 @@ impl Brittle {
     /// Writes succeed again.
     pub(crate) fn mend(&self) {
         std::fs::remove_file(self.ballast()).expect("it was broken");
+    }
+}
+
+/// Where the next append to a file begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// In this block, or at its start.
+    Block(u64),
+    /// The file holds no more than its first block, and is left alone.
+    Young,
+    /// The last block ends with so few zeros that they may be room, or a part of what was appended.
+    Unclear,
+}
+
+/// A loop device takes a write that succeeds in part for one that succeeded: a disk that lies. So the block in which an append
+/// begins must fail, too, and no block before it.
+fn end_of(path: &Path) -> End {
+    let file = File::open(path).expect("it is mounted");
+    let blocks = file.metadata().expect("it is open").len() / BLOCK;
+    let mut block = [0; BLOCK as usize];
+    let is_used = |number: &u64| {
+        file.read_exact_at(&mut block, number * BLOCK).expect("it can be read");
+        block.iter().any(|byte| *byte != 0)
+    };
+    match (1..blocks).rev().find(is_used) {
+        None => End::Young,
+        Some(last) => match block.iter().rev().take_while(|byte| **byte == 0).count() {
+            0 => End::Block(last + 1),
+            ROOM.. => End::Block(last),
+            _ => End::Unclear,
+        },
     }
 }
 

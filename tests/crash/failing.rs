@@ -62,7 +62,7 @@ async fn what_a_sync_really_failed_to_write_is_written_again_before_anybody_rest
     for _ in 0..rounds {
         server.start().await;
         load.more(60).await;
-        fail_really(&brittle, &mut server).await;
+        fail_really(&brittle, &mut server, &mut load).await;
         server.start().await;
         cuts::cut(&brittle.volume, &mut server, &load);
         load.look();
@@ -81,10 +81,14 @@ async fn what_a_sync_really_failed_to_write_is_written_again_before_anybody_rest
 }
 
 /// The running server meets a disk that fails, and ends; then the disk is well again.
-pub(crate) async fn fail_really(brittle: &Brittle, server: &mut Server) {
+pub(crate) async fn fail_really(brittle: &Brittle, server: &mut Server, load: &mut Load) {
     // What arrives while it stands still makes one large frame.
     server.freeze().await;
-    brittle.break_under(&server.data().join("log"));
+    while !brittle.break_under(&server.data().join("log")) {
+        server.signal(Signal::CONT);
+        load.more(1).await;
+        server.freeze().await;
+    }
     server.signal(Signal::CONT);
     let status = server.ended().await;
     assert_eq!(status.code(), Some(i32::from(Exit::DISK.code())), "it ends with its own code");

@@ -164,7 +164,7 @@ async fn round(binary: &Path, bug: &str, fault: Fault, seed: u64) -> Result<Acco
             Ground::Folder(_) => server.kill(),
             Ground::Volume(volume) => cuts::cut(volume, &mut server, &load),
             Ground::Brittle(brittle) => {
-                failing::fail_really(brittle, &mut server).await;
+                failing::fail_really(brittle, &mut server, &mut load).await;
                 if !server.try_start().await {
                     return Ok(load.abandon(&server.said()));
                 }
