@@ -1,8 +1,10 @@
 //! How many jobs a second do handlers inside the process finish, with no gRPC between them and the engine: submitted to
-//! the service, synced, leased, handled, synced? Compared with a plain append-only file that gets about the same bytes, with
-//! one sync per 1,000 jobs, in the same run.
+//! the service, synced, leased, handled, synced? Once with all jobs submitted as fast as the service takes them, so that most
+//! of them wait, and once with about 5,000 unfinished at a time. Compared with a plain append-only file that gets about the
+//! same bytes, with one sync per 1,000 jobs, in the same run.
 //!
-//! `cargo bench --bench handlers`; it writes below the current directory.
+//! `cargo bench --bench handlers`; it writes below the current directory. CPU is of the whole process: the preparing of
+//! segments, work tree and checkpoints included.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -13,6 +15,7 @@ use gangline::engine::Engine;
 use gangline::engine::Parts;
 use gangline::engine::core::Options;
 use gangline::engine::retention::Keeping;
+use gangline::engine::view::Seen;
 use gangline::job::decide::submit::Batch;
 use gangline::job::decide::submit::Origin;
 use gangline::job::spec::NewJob;
@@ -39,6 +42,9 @@ use gangline::work::WorkTree;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 const ROUNDS: usize = 5;
@@ -50,6 +56,8 @@ const BYTES: usize = 100;
 const SUBMITTERS: usize = 10;
 /// Jobs in a batch. Together with the submitters: how many jobs wait for an answer.
 const BATCH: usize = 500;
+/// How many jobs are unfinished at a time in the second measurement.
+const WINDOW: usize = 5_000;
 
 fn main() {
     gangline::pool::spawner::run_if_asked();
@@ -59,10 +67,24 @@ fn main() {
     println!("durability fdatasync, {JOBS} jobs of {BYTES} bytes, 2 handlers");
     for round in 0..ROUNDS {
         let limit = plain(dir.path(), round, &clock);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let rate = runtime.expect("a runtime").block_on(handled(&dir.path().join(round.to_string()), &clock));
-        println!("limit {limit:9.0} jobs/s, handlers {rate:9.0} jobs/s, {:.2} of the limit", rate / limit);
+        println!("limit              {limit:9.0} jobs/s");
+        for (name, window) in [("all at once", JOBS), ("5,000 at a time", WINDOW)] {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let data = dir.path().join(format!("{round}-{window}"));
+            let cpu_began = cpu();
+            let rate = runtime.expect("a runtime").block_on(handled(&data, window, &clock));
+            let cpu_us = (cpu() - cpu_began).as_secs_f64() * 1e6 / JOBS as f64;
+            println!(
+                "{name:<18} {rate:9.0} jobs/s, {:.2} of the limit, {cpu_us:.2} µs of CPU a job",
+                rate / limit
+            );
+        }
     }
+}
+
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn plain(dir: &Path, round: usize, clock: &Clock) -> f64 {
@@ -76,16 +98,19 @@ fn plain(dir: &Path, round: usize, clock: &Clock) -> f64 {
     JOBS as f64 / clock.now().tick.since(began).as_secs_f64()
 }
 
-struct NoOp(Bytes);
+/// Gives the same result each time, and counts.
+struct NoOp(Bytes, Arc<AtomicUsize>);
 
 impl Handler for NoOp {
     fn call(&self, _job: &Assignment, _context: &Context) -> Result<Bytes, HandlerError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
         Ok(self.0.clone())
     }
 }
 
-/// Jobs a second, from the first submit until every job's end is synced.
-async fn handled(data: &Path, clock: &Clock) -> f64 {
+/// Jobs a second, from the first submit until every job's end is synced, with no more submitted than the window and what the
+/// submitters have on their way.
+async fn handled(data: &Path, window: usize, clock: &Clock) -> f64 {
     let log = Directory::open(data, DirectoryOptions::default()).expect("a new directory opens").log;
     let boot = work::boot_id().expect("the system says it");
     let place = Place { dir: log.work_dir(), store: log.archive().store_id(), boot };
@@ -99,17 +124,24 @@ async fn handled(data: &Path, clock: &Clock) -> f64 {
     let shutdown = Shutdown::new();
     let service = Service::new(engine.handle(), Settings::default(), shutdown.clone());
     let spawner = Spawner::start(&shutdown).expect("the spawner starts");
-    let mode = Mode::Handler(Arc::new(NoOp(vec![9; BYTES].into())));
+    let handled = Arc::new(AtomicUsize::new(0));
+    let mode = Mode::Handler(Arc::new(NoOp(vec![9; BYTES].into(), Arc::clone(&handled))));
     let queues = vec!["q".parse().expect("a queue name")];
     let spec = PoolSpec { name: "bench".into(), queues, config: Config::new(mode) };
     local::start(&service, spec, &spawner, clock).expect("the pool starts");
     let mut seen = service.engine().view().follow();
     let began = clock.now().tick;
     let mut submitting = JoinSet::new();
+    let submitted = Arc::new(AtomicUsize::new(0));
     for _ in 0..SUBMITTERS {
-        let service = service.clone();
+        let (service, submitted, handled) = (service.clone(), Arc::clone(&submitted), Arc::clone(&handled));
+        let mut seen = seen.clone();
         submitting.spawn(async move {
             for _ in 0..JOBS / SUBMITTERS / BATCH {
+                let may_go =
+                    |_: &Seen| submitted.load(Ordering::Relaxed) < handled.load(Ordering::Relaxed) + window;
+                seen.wait_for(may_go).await.expect("the engine runs");
+                submitted.fetch_add(BATCH, Ordering::Relaxed);
                 service.submit(batch()).await.expect("there is room");
             }
         });

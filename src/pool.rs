@@ -16,6 +16,7 @@ pub mod spawner;
 mod ahead;
 mod backlog;
 mod backoff;
+mod desk;
 mod each;
 mod outcome;
 mod process;
@@ -260,10 +261,10 @@ impl Pool {
         self.backlog.len()
     }
 
-    /// Takes back every job that no slot has begun. There will be no report about them.
+    /// Takes back the jobs that no slot has begun, but for the `keep` that are next. There will be no report about them.
     #[must_use = "what is returned will not be worked on"]
-    pub fn take_back(&self) -> Vec<Assignment> {
-        self.backlog.take_back()
+    pub fn take_back(&self, keep: usize) -> Vec<Assignment> {
+        self.backlog.take_back(keep)
     }
 
     /// Takes one job back that no slot has begun; says whether it was there. There will be no report about it.

@@ -9,6 +9,8 @@ mod each;
 mod handler;
 #[path = "pool/life.rs"]
 mod life;
+#[path = "pool/local.rs"]
+mod local;
 #[path = "pool/serve.rs"]
 mod serve;
 #[path = "pool/usage.rs"]

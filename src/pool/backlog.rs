@@ -3,6 +3,7 @@
 use crate::pool::Assignment;
 use crate::pool::AttemptId;
 use std::collections::VecDeque;
+use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use tokio::sync::Notify;
@@ -15,6 +16,8 @@ pub(crate) const WAITING_MAX: usize = 4_096;
 pub(crate) struct Backlog {
     waiting: Mutex<Waiting>,
     arrived: Notify,
+    /// The same for slots that are threads.
+    came: Condvar,
     slots: usize,
 }
 
@@ -22,11 +25,13 @@ pub(crate) struct Backlog {
 struct Waiting {
     jobs: VecDeque<Assignment>,
     closed: bool,
+    /// Threads that wait for a job.
+    sleepers: usize,
 }
 
 impl Backlog {
     pub(crate) fn new(slots: usize) -> Backlog {
-        Backlog { waiting: Mutex::default(), arrived: Notify::new(), slots }
+        Backlog { waiting: Mutex::default(), arrived: Notify::new(), came: Condvar::new(), slots }
     }
 
     /// Adds jobs at the end; returns those there is no room for.
@@ -36,6 +41,7 @@ impl Backlog {
             let room = if waiting.closed { 0 } else { WAITING_MAX.saturating_sub(waiting.jobs.len()) };
             let excess = jobs.split_off(room.min(jobs.len()));
             waiting.jobs.extend(jobs);
+            self.wake(&waiting);
             excess
         };
         self.arrived.notify_waiters();
@@ -49,6 +55,7 @@ impl Backlog {
             for job in jobs.rev() {
                 waiting.jobs.push_front(job);
             }
+            self.wake(&waiting);
         }
         self.arrived.notify_waiters();
     }
@@ -61,6 +68,33 @@ impl Backlog {
         }
         let share = waiting.jobs.len().div_ceil(self.slots);
         waiting.jobs.drain(..share.min(room)).collect()
+    }
+
+    /// Takes the next job for a slot that is a thread, which sleeps until there is one; `None` once the backlog is closed.
+    /// `begin` is called before anybody can see that the job waits no more, so that a cancel finds it here or there.
+    pub(crate) fn wait(&self, begin: impl FnOnce(&Assignment)) -> Option<Assignment> {
+        let mut waiting = self.lock();
+        loop {
+            if waiting.closed {
+                return None;
+            }
+            if let Some(job) = waiting.jobs.pop_front() {
+                begin(&job);
+                return Some(job);
+            }
+            waiting.sleepers += 1;
+            waiting = self.came.wait(waiting).expect("no holder of the backlog panics");
+            waiting.sleepers -= 1;
+        }
+    }
+
+    /// Wakes no more threads than there are jobs.
+    fn wake(&self, waiting: &Waiting) {
+        match waiting.sleepers.min(waiting.jobs.len()) {
+            0 => {}
+            1 => self.came.notify_one(),
+            _ => self.came.notify_all(),
+        }
     }
 
     /// Becomes ready when jobs arrive after it was enabled.
@@ -85,18 +119,74 @@ impl Backlog {
         place.is_some_and(|place| waiting.jobs.remove(place).is_some())
     }
 
-    pub(crate) fn take_back(&self) -> Vec<Assignment> {
-        self.lock().jobs.drain(..).collect()
+    /// Takes all but the first `keep`.
+    pub(crate) fn take_back(&self, keep: usize) -> Vec<Assignment> {
+        let mut waiting = self.lock();
+        let keep = keep.min(waiting.jobs.len());
+        waiting.jobs.drain(keep..).collect()
     }
 
     /// Takes everything and from now on accepts and gives nothing.
     pub(crate) fn close(&self) -> Vec<Assignment> {
         let mut waiting = self.lock();
         waiting.closed = true;
+        self.came.notify_all();
         waiting.jobs.drain(..).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("no holder of the backlog panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::job::id::JobId;
+    use crate::pool::Assignment;
+    use crate::pool::backlog::Backlog;
+    use bytes::Bytes;
+
+    fn job(number: u128) -> Assignment {
+        Assignment {
+            id: JobId::from_u128(number),
+            attempt: 1,
+            queue: "q".parse().unwrap(),
+            payload: Bytes::new(),
+            content_type: "".into(),
+            traceparent: "".into(),
+            labels: Vec::new(),
+            timeout: None,
+        }
+    }
+
+    #[test]
+    fn the_next_jobs_stay_when_the_rest_is_taken_back() {
+        let backlog = Backlog::new(1);
+        assert_eq!(backlog.put((1..=5).map(job).collect()), []);
+        assert_eq!(backlog.take_back(2), [job(3), job(4), job(5)]);
+        assert_eq!(backlog.take_back(9), []);
+        assert_eq!(backlog.take(9), [job(1), job(2)]);
+    }
+
+    #[test]
+    fn threads_that_sleep_get_a_job_each_and_end_with_the_backlog() {
+        let backlog = Backlog::new(2);
+        std::thread::scope(|scope| {
+            let took: Vec<_> =
+                (0..2).map(|_| scope.spawn(|| [backlog.wait(|_| {}), backlog.wait(|_| {})])).collect();
+            while backlog.lock().sleepers < 2 {
+                std::thread::yield_now();
+            }
+            backlog.put(vec![job(1), job(2)]);
+            while backlog.len() > 0 {
+                std::thread::yield_now();
+            }
+            backlog.close();
+            let mut took: Vec<_> =
+                took.into_iter().flat_map(|thread| thread.join().unwrap()).flatten().collect();
+            took.sort_by_key(|job| job.id);
+            assert_eq!(took, [job(1), job(2)]);
+        });
+        assert_eq!(backlog.wait(|_| {}), None);
     }
 }

@@ -24,6 +24,7 @@ use crate::pool::Pool;
 use crate::pool::Report;
 use crate::pool::Spawner;
 use crate::pool::ahead::Ahead;
+use crate::pool::ahead::BYTES_MAX;
 use crate::pool::outcome::keep_start;
 use crate::pool::slot::wait_until;
 use crate::pool::source::Answer;
@@ -31,12 +32,13 @@ use crate::pool::source::Heard;
 use crate::pool::source::News;
 use crate::pool::source::Source;
 use crate::shutdown::Shutdown;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// Reports that are turned into finishes together when they are there.
@@ -65,6 +67,7 @@ pub struct Left {
 #[derive(Debug)]
 pub(in crate::pool) struct Claims {
     pool: Pool,
+    processes: usize,
     spawner: Spawner,
     clock: Clock,
     ahead: Ahead,
@@ -76,7 +79,9 @@ pub(in crate::pool) struct Claims {
     grace: Duration,
     session: Session,
     /// Leases that the pool works on or is about to.
-    running: HashMap<AttemptId, Holder>,
+    running: HashMap<AttemptId, Held>,
+    /// Bytes of their payloads. [MEM-1]
+    bytes: usize,
     /// Leases that may still be sent.
     credit: u32,
     /// Finishes that were told and not yet answered.
@@ -89,6 +94,14 @@ pub(in crate::pool) struct Claims {
     stopping: HashSet<AttemptId>,
     /// Since when some job waits for a slot of the pool.
     oldest_wait: Option<Tick>,
+}
+
+/// A lease that the pool works on or is about to.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    holder: Holder,
+    /// Of its payload.
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,14 +125,16 @@ impl Claims {
         let (pool, reports) = Pool::start(config, spawner, clock, shutdown)?;
         let claims = Claims {
             pool,
+            processes,
             spawner: spawner.clone(),
             clock: clock.clone(),
-            ahead: Ahead::new(processes),
+            ahead: Ahead::new(processes, clock.now().tick),
             stop: shutdown.token().clone(),
             now,
             grace,
             session: Session::Open,
             running: HashMap::new(),
+            bytes: 0,
             credit: 0,
             unacked: HashMap::new(),
             untold: Vec::new(),
@@ -138,6 +153,8 @@ impl Claims {
     ) -> Result<Left, S::Error> {
         let (stop, now) = (self.stop.clone(), self.now.clone());
         let mut look = tokio::time::interval(LOOK_EVERY);
+        // Two looks in a row would take a pool for one that stands still.
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = Vec::with_capacity(REPORTS_MAX);
         let mut give_up = None;
         while give_up.is_none() || !self.is_settled() {
@@ -192,7 +209,7 @@ impl Claims {
     /// The leases that it works on or has finishes of.
     fn held(&self) -> Vec<Holder> {
         let finishes = self.unacked.values().chain(&self.untold).map(|request| request.holder);
-        self.running.values().copied().chain(finishes).collect()
+        self.running.values().map(|held| held.holder).chain(finishes).collect()
     }
 
     /// Leases go to the processes, cancels stop them, finishes that found the disk full are kept.
@@ -220,8 +237,12 @@ impl Claims {
         let unanswered = self.unacked.drain().map(|(_, request)| request).chain(untold);
         let (again, settled): (Vec<_>, Vec<_>) =
             unanswered.partition(|request| held.contains(&request.holder.token));
-        let gone: Vec<Holder> =
-            self.running.values().filter(|holder| !held.contains(&holder.token)).copied().collect();
+        let gone: Vec<Holder> = self
+            .running
+            .values()
+            .map(|running| running.holder)
+            .filter(|holder| !held.contains(&holder.token))
+            .collect();
         if !settled.is_empty() || !gone.is_empty() {
             let (settled, stopped) = (settled.len(), gone.len());
             tracing::warn!(
@@ -251,28 +272,54 @@ impl Claims {
     }
 
     fn give(&mut self, leases: Vec<(Holder, Assignment)>, message: &mut WorkerMessage) {
+        if leases.is_empty() {
+            return;
+        }
+        let now = self.clock.now().tick;
+        if self.running.is_empty() {
+            self.ahead.begin(now);
+        }
         let mut assignments = Vec::with_capacity(leases.len());
         for (holder, assignment) in leases {
-            self.running.insert(assignment.attempt_id(), holder);
+            let bytes = assignment.payload.len();
+            self.ahead.leased(bytes);
+            if self.running.len() >= self.processes && self.bytes.saturating_add(bytes) > BYTES_MAX {
+                message.finishes.push(release(holder, "the pool holds as much payload as it may"));
+                continue;
+            }
+            self.hold(assignment.attempt_id(), Held { holder, bytes });
             assignments.push(assignment);
         }
         let refused = self.pool.give(assignments);
         self.hand_back(refused, "the pool has no room for it", message);
-        if self.pool.waiting() > 0 && self.oldest_wait.is_none() {
-            self.oldest_wait = Some(self.clock.now().tick);
+        if self.oldest_wait.is_none() && self.pool.waiting() > 0 {
+            self.oldest_wait = Some(now);
         }
+    }
+
+    fn hold(&mut self, attempt: AttemptId, held: Held) {
+        self.bytes += held.bytes;
+        if let Some(before) = self.running.insert(attempt, held) {
+            self.bytes -= before.bytes;
+        }
+    }
+
+    fn let_go(&mut self, attempt: AttemptId) -> Option<Holder> {
+        let held = self.running.remove(&attempt)?;
+        self.bytes -= held.bytes;
+        Some(held.holder)
     }
 
     fn hand_back(&mut self, jobs: Vec<Assignment>, why: &str, message: &mut WorkerMessage) {
         for job in jobs {
-            if let Some(holder) = self.running.remove(&job.attempt_id()) {
+            if let Some(holder) = self.let_go(job.attempt_id()) {
                 message.finishes.push(release(holder, why));
             }
         }
     }
 
     fn cancel(&mut self, id: JobId, token: LeaseToken) {
-        let held = self.running.iter().find(|(attempt, holder)| attempt.id == id && holder.token == token);
+        let held = self.running.iter().find(|(attempt, held)| attempt.id == id && held.holder.token == token);
         if let Some((attempt, _)) = held {
             let attempt = *attempt;
             self.stop_attempt(attempt);
@@ -281,7 +328,7 @@ impl Claims {
 
     fn stop_attempt(&mut self, attempt: AttemptId) {
         if self.pool.withdraw(attempt) {
-            self.running.remove(&attempt);
+            self.let_go(attempt);
             self.stopping.remove(&attempt);
         } else {
             self.to_stop.push_back(attempt);
@@ -301,38 +348,43 @@ impl Claims {
     }
 
     fn report(&mut self, reports: &mut Vec<Report>, message: &mut WorkerMessage) {
+        let mut ended = 0;
         for report in reports.drain(..) {
             match report {
                 Report::Progress(attempt, progress) => {
-                    if let Some(holder) = self.running.get(&attempt) {
-                        message.progress.push((*holder, progress));
+                    if let Some(held) = self.running.get(&attempt) {
+                        message.progress.push((held.holder, progress));
                     }
                 }
                 Report::Ended(attempt, outcome) => {
-                    self.ahead.ended();
-                    if let Some(holder) = self.running.remove(&attempt) {
+                    ended += 1;
+                    if let Some(holder) = self.let_go(attempt) {
                         message.finishes.extend(finish(holder, outcome));
                     }
                 }
             }
         }
+        self.ahead.ended(ended, self.clock.now().tick);
         if self.pool.waiting() == 0 {
             self.oldest_wait = None;
         }
     }
 
-    /// What waited too long for a slot goes back, for others to take; how much is held ahead follows the pace.
+    /// What waited too long for a slot goes back, for others to take: all but as many as ended since the last look. How much
+    /// is held ahead follows the pace.
     fn look(&mut self, message: &mut WorkerMessage) {
         if self.session == Session::Open {
             message.finishes.append(&mut self.untold);
         }
         self.stop_again();
         let now = self.clock.now().tick;
-        self.ahead.look(LOOK_EVERY, self.running.len());
-        if self.oldest_wait.is_some_and(|since| now.since(since) >= LOOK_EVERY) && self.ahead.stands_still() {
-            let waiting = self.pool.take_back();
+        let ended = self.ahead.look(LOOK_EVERY, self.running.len(), now);
+        if self.oldest_wait.is_some_and(|since| now.since(since) >= LOOK_EVERY) {
+            let waiting = self.pool.take_back(usize::try_from(ended).unwrap_or(usize::MAX));
             self.hand_back(waiting, "it was leased ahead and could not be started in time", message);
-            self.oldest_wait = None;
+            if ended == 0 {
+                self.oldest_wait = None;
+            }
         }
     }
 

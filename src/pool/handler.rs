@@ -1,12 +1,17 @@
 //! Workers inside this program, for Rust users: a thread a slot. A handler that panics counts as crashed; one
 //! that does not return when it is told to keeps its slot, because a thread cannot be killed.
 
+use crate::clock::Clock;
 use crate::job::event::FailureKind;
-use crate::job::event::Progress;
 use crate::job::retry::Retryable;
 use crate::pool::Assignment;
+use crate::pool::AttemptId;
 use crate::pool::Outcome;
 use crate::pool::Report;
+use crate::pool::backlog::Backlog;
+use crate::pool::desk::Desk;
+use crate::pool::desk::Found;
+use crate::pool::desk::Tells;
 use crate::pool::outcome::Why;
 use crate::pool::outcome::over_limit;
 use crate::pool::serve::progress_of;
@@ -18,14 +23,14 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Progress of one job is passed on no more often than this; the newest wins.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
+/// Progress for which there was no room among the reports is told again after this.
+const FULL_PERIOD: Duration = Duration::from_millis(10);
 
 /// Work done inside this program. It may block and compute: each slot has a thread of its own.
 pub trait Handler: Send + Sync + 'static {
@@ -55,143 +60,156 @@ pub struct HandlerError {
 /// What a handler may ask and tell while it works.
 #[derive(Debug)]
 pub struct Context {
-    stop: CancellationToken,
-    progress: watch::Sender<Option<Progress>>,
+    desk: Arc<Desk>,
 }
 
 impl Context {
     /// Whether nobody wants the result any more: the job was cancelled, its time is over or the pool stops.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.stop.is_cancelled()
+        self.desk.is_given_up()
     }
 
     /// Tells how far the job is: `share` from 0 to 1, and a few words. Of frequent calls the newest counts.
     pub fn progress(&self, share: Option<f64>, message: &str) {
-        self.progress.send_replace(Some(progress_of(share, message)));
+        self.desk.keep_progress(progress_of(share, message));
     }
-}
-
-/// A job on its way to the thread.
-struct Call {
-    job: Assignment,
-    context: Context,
-    done: oneshot::Sender<Outcome>,
 }
 
 /// Runs a slot until the pool stops.
 pub(crate) async fn run(mut slot: Slot, handler: Arc<dyn Handler>) {
-    let (calls, called) = mpsc::sync_channel::<Call>(1);
-    let result_bytes_max = slot.config.result_bytes_max;
+    let desk = Arc::new(Desk::default());
+    let hand = Hand {
+        handler,
+        context: Context { desk: Arc::clone(&desk) },
+        backlog: Arc::clone(&slot.backlog),
+        reports: slot.reports.downgrade(),
+        result_bytes_max: slot.config.result_bytes_max,
+        clock: slot.clock.clone(),
+    };
     let name = format!("handler-{}", slot.number);
-    let thread = std::thread::Builder::new().name(name).spawn(move || {
-        for Call { job, context, done } in called {
-            // The slot may have given up waiting, which is no concern of the thread.
-            done.send(call(handler.as_ref(), &job, &context, result_bytes_max)).ok();
-        }
-    });
-    if let Err(error) = thread {
+    if let Err(error) = std::thread::Builder::new().name(name).spawn(move || hand.work()) {
         tracing::error!(slot = slot.number, %error, "no thread could be started for a handler; the slot is lost");
         return;
     }
-    while let Some(job) = slot.next().await {
-        if execute(&mut slot, job, &calls).await == Thread::Stuck {
-            break;
-        }
-    }
+    // A runtime that is dropped ends the thread, too.
+    let closing = Closing(Arc::clone(&slot.backlog));
+    watch(&mut slot, &desk).await;
     slot.release_waiting().await;
+    drop(closing);
 }
 
-/// Whether the thread can take another job.
-#[derive(PartialEq, Eq)]
-enum Thread {
-    Free,
-    Stuck,
-}
+/// Closes the backlog when it is dropped, for which the threads wait.
+struct Closing(Arc<Backlog>);
 
-async fn execute(slot: &mut Slot, job: Assignment, calls: &mpsc::SyncSender<Call>) -> Thread {
-    let stop = CancellationToken::new();
-    let (progress, told) = watch::channel(None);
-    let (done, mut is_done) = oneshot::channel();
-    let context = Context { stop: stop.clone(), progress };
-    if calls.try_send(Call { job: job.clone(), context, done }).is_err() {
-        slot.end(&job, gone()).await;
-        return Thread::Stuck;
-    }
-    match follow(slot, &job, &mut is_done, told).await {
-        Ok(outcome) => {
-            slot.end(&job, outcome).await;
-            Thread::Free
-        }
-        Err(why) => {
-            stop.cancel();
-            slot.end(&job, given_up(&why)).await;
-            wait_for_thread(slot, is_done).await
-        }
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
-/// Follows a call until it returns, or until there is a reason to give it up.
-async fn follow(
-    slot: &mut Slot,
-    job: &Assignment,
-    is_done: &mut oneshot::Receiver<Outcome>,
-    mut told: watch::Receiver<Option<Progress>>,
-) -> Result<Outcome, Why> {
-    let began = slot.now();
-    let mut deadline = job.timeout.map(|timeout| (began.after(timeout), Why::TimedOut(timeout)));
-    let mut stopping = false;
-    let mut progress_from = began;
-    let mut progress_due = None;
+/// The thread of a slot. It takes jobs and tells their ends itself: a job that waits for another thread twice costs more
+/// than most jobs that are worth a handler.
+struct Hand {
+    handler: Arc<dyn Handler>,
+    context: Context,
+    backlog: Arc<Backlog>,
+    /// Weak, because a thread that never returns must not keep the reports from ending.
+    reports: mpsc::WeakSender<Report>,
+    result_bytes_max: usize,
+    clock: Clock,
+}
+
+impl Hand {
+    fn work(self) {
+        while let Some(job) = self.backlog.wait(|job| self.context.desk.begin(job, || self.clock.now().tick))
+        {
+            let outcome = call(self.handler.as_ref(), &job, &self.context, self.result_bytes_max);
+            if self.context.desk.end() == Tells::Thread {
+                self.tell(Report::Ended(job.attempt_id(), outcome));
+            }
+        }
+    }
+
+    /// Waits while the reports are not read.
+    fn tell(&self, report: Report) {
+        // Nobody may listen to the pool any more, which is no concern of the thread.
+        let Some(reports) = self.reports.upgrade() else { return };
+        if let Err(TrySendError::Full(report)) = reports.try_send(report) {
+            reports.blocking_send(report).ok();
+        }
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        self.context.desk.leave();
+    }
+}
+
+/// Gives up calls that are cancelled, take too long or outlive the pool, and passes on their progress, until the thread has
+/// ended or, when the pool stops, does not return in time.
+async fn watch(slot: &mut Slot, desk: &Desk) {
+    let mut stop_by = None;
+    let mut return_by = None;
     loop {
-        let at = deadline.as_ref().map(|(at, _)| *at);
-        tokio::select! {
-            outcome = &mut *is_done => return Ok(outcome.unwrap_or_else(|_| gone())),
-            Ok(()) = told.changed(), if progress_due.is_none() => progress_due = Some(progress_from),
-            () = wait_until(&slot.clock, progress_due) => {
-                progress_due = None;
-                progress_from = slot.now().after(PROGRESS_PERIOD);
-                let progress = told.borrow_and_update().clone();
-                if let Some(progress) = progress {
-                    slot.report(Report::Progress(job.attempt_id(), progress)).await;
+        let now = slot.now();
+        desk.tell_progress(now, PROGRESS_PERIOD, now.after(FULL_PERIOD), |attempt, progress| {
+            match slot.reports.try_send(Report::Progress(attempt, progress)) {
+                Err(TrySendError::Full(Report::Progress(_, progress))) => Err(progress),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        });
+        match desk.look(now) {
+            Found::Overdue(attempt, timeout) => {
+                give_up(slot, desk, Some(attempt), &Why::TimedOut(timeout)).await;
+                continue;
+            }
+            Found::Working if stop_by.is_some_and(|by| by <= now) => {
+                give_up(slot, desk, None, &Why::PoolStopped).await;
+                continue;
+            }
+            Found::GivenUp if stop_by.is_some() => {
+                if *return_by.get_or_insert(now.after(slot.config.kill_grace)) <= now {
+                    tracing::warn!(
+                        slot = slot.number,
+                        "a handler does not return although it was told to stop"
+                    );
+                    return;
                 }
             }
-            Some(attempt) = slot.cancels.recv() => if attempt == job.attempt_id() {
-                return Err(Why::Cancelled);
-            },
-            () = slot.stop.cancelled(), if !stopping => {
-                stopping = true;
+            Found::Idle | Found::Working | Found::GivenUp => {}
+            Found::Ended(call) => {
+                if let Some(attempt) = call {
+                    tracing::error!(
+                        slot = slot.number,
+                        "the thread of a handler ended under a job; the slot is lost"
+                    );
+                    let outcome = Outcome::released("the handler's thread is gone");
+                    slot.report(Report::Ended(attempt, outcome)).await;
+                }
+                return;
+            }
+        }
+        let own = return_by.or(stop_by.filter(|by| *by > now));
+        let look_at = desk.look_at(own);
+        tokio::select! {
+            () = desk.rung() => {}
+            Some(attempt) = slot.cancels.recv() => give_up(slot, desk, Some(attempt), &Why::Cancelled).await,
+            () = slot.stop.cancelled(), if stop_by.is_none() => {
                 slot.release_waiting().await;
-                let until = slot.now().after(slot.config.stop_grace);
-                if at.is_none_or(|at| until < at) {
-                    deadline = Some((until, Why::PoolStopped));
-                }
+                stop_by = Some(slot.now().after(slot.config.stop_grace));
             }
-            () = wait_until(&slot.clock, at) => if let Some((_, why)) = deadline.take() {
-                return Err(why);
-            },
+            () = wait_until(&slot.clock, look_at) => {}
         }
     }
 }
 
-/// Waits for the thread of a call that was given up; when the pool stops, no longer than the kill grace.
-async fn wait_for_thread(slot: &mut Slot, mut is_done: oneshot::Receiver<Outcome>) -> Thread {
-    let mut by = None;
-    loop {
-        tokio::select! {
-            _returned = &mut is_done => return Thread::Free,
-            Some(_) = slot.cancels.recv() => {}
-            () = slot.stop.cancelled(), if by.is_none() => by = Some(slot.now().after(slot.config.kill_grace)),
-            () = wait_until(&slot.clock, by) => {
-                tracing::warn!(slot = slot.number, "a handler does not return although it was told to stop");
-                return Thread::Stuck;
-            }
-        }
+/// Gives up the call of this attempt, or of any, and tells how it ended. The thread keeps the slot until it returns.
+async fn give_up(slot: &Slot, desk: &Desk, attempt: Option<AttemptId>, why: &Why) {
+    if let Some(attempt) = desk.give_up(attempt) {
+        slot.report(Report::Ended(attempt, given_up(why))).await;
     }
-}
-
-fn gone() -> Outcome {
-    Outcome::released("the handler's thread is gone")
 }
 
 /// The outcome of a call that the pool gave up.
@@ -216,7 +234,7 @@ fn call(handler: &dyn Handler, job: &Assignment, context: &Context, result_bytes
         Ok(Ok(result)) if result.len() > result_bytes_max => {
             Outcome::failed(FailureKind::Failed, &over_limit(result_bytes_max), None)
         }
-        Ok(Ok(result)) => Outcome::Completed { result, content_type: "".into(), usage: None },
+        Ok(Ok(result)) => Outcome::Completed { result, content_type: Arc::default(), usage: None },
         Ok(Err(HandlerError { message, retry })) => {
             Outcome::failed(FailureKind::Failed, &message, None).with_retry(retry)
         }

@@ -9,6 +9,7 @@ use crate::engine::command::Grant;
 use crate::engine::command::Welcome;
 use crate::engine::command::WorkerMessage;
 use crate::engine::command::weight_of_message;
+use crate::engine::history::History;
 use crate::engine::view::Published;
 use crate::engine::workers::Attach;
 use crate::engine::workers::Liveness;
@@ -21,6 +22,7 @@ use crate::job::event::Submitted;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::job::id::QueueName;
+use crate::log;
 use crate::service::Error;
 use crate::service::Service;
 use crate::shutdown::Shutdown;
@@ -95,35 +97,52 @@ impl Service {
     /// # Errors
     /// [`Error::Log`] if the log cannot be read.
     pub async fn leases(&self, grants: Vec<Grant>) -> Result<Vec<Lease>, Error> {
+        let (leases, _) = self.first_leases(grants, usize::MAX).await?;
+        Ok(leases)
+    }
+
+    /// As many of the leases, from the first on, as have `bytes_max` bytes of payload together, one at least; and the grants
+    /// that are left. [MEM-1]
+    ///
+    /// # Errors
+    /// [`Error::Log`] if the log cannot be read.
+    pub async fn first_leases(
+        &self,
+        mut grants: Vec<Grant>,
+        bytes_max: usize,
+    ) -> Result<(Vec<Lease>, Vec<Grant>), Error> {
         let view = self.engine().view();
         let mut jobs: Vec<Option<Submitted>> = Vec::with_capacity(grants.len());
+        let (mut bytes, mut missing) = (0, false);
         let mut frame: Option<Arc<Published>> = None;
         for grant in &grants {
+            if bytes >= bytes_max {
+                break;
+            }
             if frame.as_ref().is_none_or(|frame| frame.position != grant.submitted_at.position) {
                 frame = view.frame_of(grant.submitted_at);
             }
-            jobs.push(
-                frame.as_ref().and_then(|frame| submitted(&frame.events[grant.submitted_at.index as usize])),
-            );
+            let job =
+                frame.as_ref().and_then(|frame| submitted(&frame.events[grant.submitted_at.index as usize]));
+            missing |= job.is_none();
+            bytes += job.as_ref().map_or(0, |job| job.payload.0.len());
+            jobs.push(job);
         }
-        if jobs.iter().any(Option::is_none) {
+        let jobs: Vec<Submitted> = if missing {
             let (history, wanted) = (Arc::clone(self.engine().history()), grants.clone());
-            let read = tokio::task::spawn_blocking(move || {
-                let events = jobs.into_iter().zip(&wanted).map(|(job, grant)| match job {
-                    Some(job) => Ok(Some(job)),
-                    None => history.event(grant.submitted_at).map(|event| submitted(&event)),
-                });
-                events.collect::<Result<Vec<_>, _>>()
-            });
-            jobs = read.await.map_err(|_panicked| Error::ShuttingDown)?.map_err(Error::Log)?;
-        }
+            let read = tokio::task::spawn_blocking(move || read(&*history, jobs, &wanted, bytes_max));
+            read.await.map_err(|_panicked| Error::ShuttingDown)?.map_err(Error::Log)?
+        } else {
+            jobs.into_iter().flatten().collect()
+        };
+        let rest = grants.split_off(jobs.len());
         let names = view.queue_names_of(grants.iter().map(|grant| grant.queue));
         let whole = grants.into_iter().zip(jobs).zip(names).map(|((grant, job), queue)| Lease {
             grant,
             queue: queue.expect("a queue is published with its first job"),
-            job: job.expect("a grant points to the submission of its job"),
+            job,
         });
-        Ok(whole.collect())
+        Ok((whole.collect(), rest))
     }
 
     /// Ends attempts for a worker without a session.
@@ -156,6 +175,30 @@ impl Service {
     pub async fn list_workers(&self) -> Result<Vec<WorkerView>, Error> {
         Ok(self.engine().call(0, Command::ListWorkers).await?)
     }
+}
+
+/// Reads from the log what was not in memory, until there are `bytes_max` bytes of payload.
+fn read(
+    history: &dyn History,
+    jobs: Vec<Option<Submitted>>,
+    grants: &[Grant],
+    bytes_max: usize,
+) -> Result<Vec<Submitted>, log::Error> {
+    let mut bytes = 0;
+    let mut read = Vec::with_capacity(jobs.len());
+    for (job, grant) in jobs.into_iter().zip(grants) {
+        if bytes >= bytes_max {
+            break;
+        }
+        let job = match job {
+            Some(job) => job,
+            None => submitted(&history.event(grant.submitted_at)?)
+                .expect("a grant points to the submission of its job"),
+        };
+        bytes += job.payload.0.len();
+        read.push(job);
+    }
+    Ok(read)
 }
 
 fn submitted(event: &Event) -> Option<Submitted> {
