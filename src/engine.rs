@@ -48,6 +48,7 @@ use crate::engine::view::View;
 use crate::job::id::Position;
 use crate::log;
 use crate::log::Log;
+use crate::log::causes::in_one_line;
 use crate::work;
 use crate::work::WorkTree;
 use std::sync::Arc;
@@ -201,7 +202,7 @@ fn write<L: Log>(core: Core<L>, inbox: &Arc<Inbox>, clock: &Clock, view: &View) 
         inbox.abandon();
         view.set_health(Health::Poisoned);
         tracing::error!(
-            error = error as &dyn std::error::Error,
+            error = in_one_line(error),
             "the log failed: nothing more is acknowledged; restart to recover what is durable"
         );
     }

@@ -4,6 +4,7 @@
 //! side: what is durable, read by many. The embedded directory is one implementation ([`directory`]), the
 //! simulated log another ([`memory`]), and [`suite`] is run for each. Nothing above this module knows of files.
 
+pub mod causes;
 pub mod directory;
 pub mod frame;
 pub mod memory;

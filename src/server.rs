@@ -22,6 +22,7 @@ use crate::job::event::Failure;
 use crate::log;
 use crate::log::Archive;
 use crate::log::Log;
+use crate::log::causes::in_one_line;
 use crate::log::directory::Directory;
 use crate::log::directory::Recovered;
 use crate::offline::Snapshot;
@@ -195,7 +196,7 @@ async fn answer(
         .serve_with_incoming_shutdown(incoming, shutdown.token().clone().cancelled_owned());
     shutdown.spawn(async move {
         if let Err(error) = served.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the transport failed");
+            tracing::error!(error = in_one_line(&error), "the transport failed");
         }
     });
     tracing::info!(%address, data = %config.data.display(), version = env!("CARGO_PKG_VERSION"), "serving");

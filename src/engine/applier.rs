@@ -11,6 +11,7 @@ use crate::engine::view::Published;
 use crate::engine::view::View;
 use crate::job::id::Position;
 use crate::log::Archive;
+use crate::log::causes::in_one_line;
 use crate::work;
 use crate::work::AppliedFrame;
 use crate::work::Applier;
@@ -77,10 +78,15 @@ impl<A: Archive> Driving<A> {
                 Err(error) => Err(Failed::Work(error)),
             };
             let Err(failed) = ended else { return };
-            tracing::error!(error = %failed, "the work tree is abandoned and rebuilt from the log; no job is affected");
-            reason = Some(failed.to_string());
+            let failed = in_one_line(&failed);
+            tracing::error!(
+                error = failed,
+                "the work tree is abandoned and rebuilt from the log; no job is affected"
+            );
+            reason = Some(failed);
             if let Err(error) = this.tree.abandon() {
-                tracing::warn!(%error, "the abandoned work tree still takes space");
+                let error = in_one_line(&error);
+                tracing::warn!(error, "the abandoned work tree still takes space");
             }
             // If it was the disk, the log answers from now on.
             this.is_tight();

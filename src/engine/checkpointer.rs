@@ -13,6 +13,7 @@ use crate::job::id::Position;
 use crate::log;
 use crate::log::Archive;
 use crate::log::Floor;
+use crate::log::causes::in_one_line;
 use crate::work::WorkTree;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,9 +91,8 @@ impl<A: Archive> Checkpointing<A> {
         let made = match checkpoint::advance(&self.archive, to, log_bytes_max) {
             Ok(made) => made,
             Err(error) => {
-                let error = anything(&error);
                 tracing::error!(
-                    error,
+                    error = in_one_line(&error),
                     "no checkpoint could be made: a restart replays more log, nothing is lost"
                 );
                 return None;
@@ -127,8 +127,10 @@ impl<A: Archive> Checkpointing<A> {
                 self.tell_of_lost_cursors(floor, raised);
             }
             Err(error) => {
-                let error = anything(&error);
-                tracing::error!(error, "old log could not be let go: it takes more space than it should");
+                tracing::error!(
+                    error = in_one_line(&error),
+                    "old log could not be let go: it takes more space than it should"
+                );
             }
         }
     }
@@ -146,10 +148,4 @@ impl<A: Archive> Checkpointing<A> {
             );
         }
     }
-}
-
-/// An error with all its sources, in one line.
-fn anything(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }

@@ -12,6 +12,7 @@ use crate::engine::workers::Unnamed;
 use crate::job::decide::finish::Holder;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
+use crate::log::causes::in_one_line;
 use crate::pool::Assignment;
 use crate::pool::Error;
 use crate::pool::Mode;
@@ -153,7 +154,11 @@ impl Source for Local {
                     self.grants = rest;
                 }
                 Err(error) => {
-                    tracing::error!(error = %error, "the payloads of leased jobs cannot be read; the jobs are released");
+                    let error = in_one_line(&error);
+                    tracing::error!(
+                        error,
+                        "the payloads of leased jobs cannot be read; the jobs are released"
+                    );
                     let unusable = |grant: Grant| (holder(&grant), "its payload could not be read");
                     news.unusable = self.grants.drain(..).map(unusable).collect();
                 }

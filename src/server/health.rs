@@ -58,7 +58,7 @@ pub(crate) fn follow(reporter: HealthReporter, view: &Arc<View>, shutdown: &Shut
             loop {
                 let newest = *health.borrow_and_update();
                 if newest == Health::DiskFull {
-                    tracing::warn!("the disk is full: submits are refused until there is space again");
+                    tracing::warn!("the disk is full, or space for the log cannot be prepared: submits are refused until it is there");
                 }
                 tell(&reporter, newest).await;
                 if health.changed().await.is_err() {

@@ -41,7 +41,7 @@ async fn after_the_nth_failed_write_nothing_is_acknowledged_and_nothing_lost() {
 
 /// Which calls fail: every one up to the number that `GANGLINE_ORDINALS` gives, and what a sample has beyond: the first ones
 /// come before the server serves.
-fn ordinals(sample: &[u64]) -> Vec<u64> {
+pub(crate) fn ordinals(sample: &[u64]) -> Vec<u64> {
     let most = tier::number("GANGLINE_ORDINALS", 0);
     (1..=most).chain(sample.iter().copied().filter(|n| *n > most)).collect()
 }

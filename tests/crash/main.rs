@@ -8,6 +8,7 @@
 
 #![allow(clippy::print_stderr, reason = "the figures of the campaign are what it is run for")]
 
+mod behind;
 mod brittle;
 mod check;
 mod clocks;

@@ -4,6 +4,7 @@ use crate::engine::command;
 use crate::grpc::status::Reason;
 use crate::grpc::status::Refusal;
 use crate::log;
+use crate::log::causes::in_one_line;
 use crate::service;
 use std::time::Duration;
 use tonic::Status;
@@ -72,7 +73,7 @@ impl From<service::Error> for Refusal {
 impl From<service::Error> for Status {
     fn from(error: service::Error) -> Status {
         if let service::Error::Log(_) | service::Error::WorkTree(_) = error {
-            tracing::error!(error = &error as &dyn std::error::Error, "a read failed");
+            tracing::error!(error = in_one_line(&error), "a read failed");
         }
         Status::from(Refusal::from(error))
     }

@@ -6,6 +6,7 @@
 
 use crate::job::id::StoreId;
 use crate::log::Error;
+use crate::log::causes::in_one_line;
 use crate::log::directory::DirectoryOptions;
 use crate::log::directory::format;
 use crate::log::directory::format::FORMAT;
@@ -59,6 +60,8 @@ struct Stock {
     full: bool,
     urgent: bool,
     reserve: bool,
+    /// It was said that the reserve cannot be made.
+    reserve_told: bool,
     stop: bool,
 }
 
@@ -171,7 +174,8 @@ impl Space {
         let unfinished = Unfinished::create(&path)?;
         fill_zeros(&unfinished.file, 0, self.options.reserve_bytes, &path, &mut || self.pause())?;
         unfinished.publish()?;
-        self.lock().reserve = true;
+        let mut stock = self.lock();
+        (stock.reserve, stock.reserve_told) = (true, false);
         Ok(())
     }
 
@@ -191,11 +195,18 @@ impl Space {
     /// Any failure to prepare is treated as want of space: it is tried again, and nothing that was promised is at stake.
     fn report(&self, error: &Error, spare_wanted: bool) {
         let mut stock = self.lock();
-        if !stock.stop && spare_wanted && !stock.full {
-            let place = self.layout.root().display();
-            tracing::warn!(%place, %error, "cannot prepare space for the log; trying again until it is there");
+        let (place, error) = (self.layout.root().display(), in_one_line(error));
+        if spare_wanted {
+            if !stock.stop && !stock.full {
+                tracing::warn!(%place, error, "cannot prepare space for the log; trying again until it is there");
+            }
+            stock.full = true;
+        } else {
+            if !stock.stop && !stock.reserve_told {
+                tracing::warn!(%place, error, "cannot make the reserve; trying again until it is there");
+            }
+            stock.reserve_told = true;
         }
-        stock.full = stock.full || spare_wanted;
         self.changed.notify_all();
     }
 }

@@ -9,6 +9,7 @@ use crate::job::id::Position;
 use crate::log::Archive;
 use crate::log::Error;
 use crate::log::Floor;
+use crate::log::causes::in_one_line;
 use crate::log::directory::archive::DirectoryArchive;
 use crate::log::directory::archive::NO_PANIC;
 use crate::log::directory::archive::Retention;
@@ -57,7 +58,7 @@ pub(crate) fn trim(
     archive.forget_below(number);
     // What cannot be removed now takes up space until the next opening removes it; the log is the same without it.
     if let Err(error) = remove_below(&shared.layout, number, floor.position) {
-        tracing::warn!(%error, "old log files could not be removed");
+        tracing::warn!(error = in_one_line(&error), "old log files could not be removed");
     }
     Ok(floor)
 }
