@@ -16,6 +16,7 @@ use crate::job::state::State;
 use crate::log;
 use crate::log::Archive;
 use crate::log::Floor;
+use crate::log::causes::in_one_line;
 use crate::log::frame::Frame;
 use crate::log::frame::Hash;
 use serde::Deserialize;
@@ -129,7 +130,19 @@ pub fn load_from(input: &mut dyn Read) -> Result<(CheckpointHead, State), codec:
 pub fn advance<A: Archive>(archive: &A, to: Position, log_bytes_max: u64) -> Result<Made, Error> {
     let to = to.min(archive.durable());
     // A damaged one must not stop all later ones: the log still reaches the one before it.
-    let newest = archive.checkpoints()?.into_iter().find(|at| archive.checkpoint(*at).is_ok());
+    let is_good = |at: &Position| match archive.checkpoint(*at) {
+        Ok(_) => true,
+        Err(error) => {
+            let (position, error) = (at.0, in_one_line(&error));
+            tracing::warn!(
+                position,
+                error,
+                "a checkpoint cannot be read; the next one is made from an older one"
+            );
+            false
+        }
+    };
+    let newest = archive.checkpoints()?.into_iter().find(is_good);
     if newest.unwrap_or_default() >= to {
         return Ok(Made::default());
     }

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 /// Small segments and checkpoints, so that those behind the writer have much to do.
 const FLAGS: [&str; 18] = [
     "--segment-bytes",
-    "1MiB",
+    "256KiB",
     "--checkpoint-bytes",
     "64KiB",
     "--reserve-bytes",
@@ -39,11 +39,11 @@ const FLAGS: [&str; 18] = [
     "--threads",
     "2",
     "--transport-request-bytes-max",
-    "512KiB",
+    "192KiB",
     "--payload-bytes-max",
-    "448KiB",
+    "64KiB",
     "--result-bytes-max",
-    "448KiB",
+    "64KiB",
     "--log-filter",
     "info",
 ];
