@@ -5,8 +5,10 @@ use crate::check;
 use crate::figures;
 use crate::history::Ack;
 use crate::history::Saw;
+use crate::history::recorder::Recorder;
 use crate::kills;
 use crate::load::Load;
+use crate::load::link;
 use crate::plan;
 use crate::plan::Plan;
 use crate::server;
@@ -25,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::interval;
 use tonic::Streaming;
+use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
 /// Streams of one connection.
@@ -76,9 +79,7 @@ async fn a_thousand_readers_that_never_read_cost_a_bounded_memory_and_disturb_no
     figures::note("readers", seed, &[("silent_readers", count)]);
 }
 
-async fn open(
-    mut client: UpdateServiceClient<tonic::transport::Channel>,
-) -> Streaming<v1::GetUpdatesResponse> {
+async fn open(mut client: UpdateServiceClient<Channel>) -> Streaming<v1::GetUpdatesResponse> {
     let request = v1::GetUpdatesRequest { include_payload: true, ..v1::GetUpdatesRequest::default() };
     client.get_updates(request).await.expect("there is room for it").into_inner()
 }
@@ -90,8 +91,15 @@ const BATCH_JOBS: u64 = 30;
 const OVERLOAD: u32 = 3;
 /// What is too much is refused within this time, on a machine that does much else.
 const REFUSED_IN: Duration = Duration::from_secs(2);
+/// Jobs that are waited for while as many come as the workers take.
+const CAPACITY_JOBS: usize = 4_000;
+/// So much of what is done at capacity is still done with three times as much work.
+const GOODPUT_MIN: f64 = 0.6;
+/// What else the machine does may spoil a try, and only for the worse; a server that breaks down under the load spoils all.
+const TRIES: usize = 3;
 
-/// Submits come at their own pace, whatever the answers: what is too much is refused at once, what was accepted is done.
+/// Submits come at their own pace, whatever the answers: what is too much is refused at once, what was accepted is done, and
+/// about as fast as if no more had come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_times_the_load_is_refused_in_part_and_what_was_accepted_is_done() {
     let seed = tier::seed("overload");
@@ -102,68 +110,115 @@ async fn three_times_the_load_is_refused_in_part_and_what_was_accepted_is_done()
     let settings = v1::QueueSettings { max_pending: Some(PENDING_MAX), ..v1::QueueSettings::default() };
     let request = v1::UpdateQueueRequest { name: "a".to_owned(), settings: Some(settings) };
     QueueServiceClient::new(server.channel().await).update_queue(request).await.expect("it is set");
-    let began = Instant::now();
-    load.more(1_000).await;
-    let every = began.elapsed().mul_f64(BATCH_JOBS as f64 / 1_000.0) / OVERLOAD;
+    load.more(300).await;
     load.stop_submitting().await;
-    let (accepted, refused, slowest) = flood(&server, &load, every).await;
-    eprintln!(
-        "a batch of {BATCH_JOBS} jobs each {every:?}: {accepted} accepted, {refused} refused in {slowest:?} at most"
-    );
-    assert!(refused > 0, "nothing was too much");
-    assert!(accepted > 0, "nothing was accepted");
-    assert!(slowest < REFUSED_IN, "a refusal took {slowest:?}");
+    let mut shares = Vec::new();
+    while shares.len() < TRIES && shares.iter().all(|share| *share < GOODPUT_MIN) {
+        let number = shares.len() as u64;
+        let capacity = capacity(&server, &load, number).await;
+        let flooded = flood(&server, &load, number, capacity).await;
+        let share = flooded.done_a_second / capacity;
+        eprintln!(
+            "{capacity:.0} jobs a second at capacity; with {OVERLOAD} times as many: {:.0} done, {} accepted, {} refused in {:?} at most",
+            flooded.done_a_second, flooded.accepted, flooded.refused, flooded.slowest
+        );
+        assert!(flooded.refused > 0, "nothing was too much");
+        assert!(flooded.slowest < REFUSED_IN, "a refusal took {:?}", flooded.slowest);
+        shares.push(share);
+    }
+    let best = shares.iter().copied().fold(0.0, f64::max);
+    assert!(best >= GOODPUT_MIN, "too little is done of what could be: {shares:?}");
     let account = load.settle().await;
     kills::report("three times too much", &account);
     check::assert_kept(&account, seed);
+    let percent = (best * 100.0).round() as u64;
+    figures::note("overload", seed, &[("percent_of_the_capacity_done_under_three_times_the_load", percent)]);
 }
 
-/// Batches at a fixed pace for some time; how many were accepted and refused, and how long the slowest refusal took.
-async fn flood(server: &Server, load: &Load, every: Duration) -> (u64, u64, Duration) {
+/// How many jobs the workers finish in a second while there is always something for them to do, and nothing is refused.
+async fn capacity(server: &Server, load: &Load, number: u64) -> f64 {
+    let idle = load.recorder.tally().wait_for(|tally| tally.live == 0).await.is_ok();
+    assert!(idle, "the recorder lives");
     let client = JobServiceClient::new(server.channel().await);
-    let (mut calls, mut pace) = (JoinSet::new(), interval(every));
-    for batch in 0..tier::number("GANGLINE_FLOOD", 200) {
-        pace.tick().await;
-        let (mut client, recorder) = (client.clone(), load.recorder.clone());
-        calls.spawn(async move {
-            let payload = |number| plan::payload("flood", batch * BATCH_JOBS + number, Plan::Quick);
-            let payloads: Vec<String> = (0..BATCH_JOBS).map(payload).collect();
-            let jobs = payloads.iter().map(|payload| plan::spec("a", payload)).collect();
-            recorder.note(&Saw::Asked(payloads.clone()));
-            let asked = Instant::now();
-            let request = v1::SubmitJobsRequest { jobs, ..v1::SubmitJobsRequest::default() };
-            match client.submit_jobs(request).await {
-                Ok(answer) => {
-                    let answer = answer.into_inner();
-                    let ack = |(payload, job)| Ack {
-                        ordered_by: None,
-                        payload,
-                        job: Some(job),
-                        first_sequence: answer.first_sequence,
-                    };
-                    let acks = payloads.into_iter().zip(answer.job_ids).map(ack).collect();
-                    recorder.note(&Saw::Acked(acks));
-                    None
-                }
-                Err(status) => {
-                    assert_eq!(reason_of(&status), Some(Reason::QueueFull), "{status:?}");
-                    assert!(
-                        status.get_details_retry_info().is_some(),
-                        "it says when to try again: {status:?}"
-                    );
-                    Some(asked.elapsed())
-                }
-            }
-        });
+    let (began, before) = (Instant::now(), done(load));
+    let mut asked = 0;
+    while done(load) < before + CAPACITY_JOBS {
+        if asked < done(load) - before + PENDING_MAX as usize / 2 {
+            let accepted =
+                submit(client.clone(), &load.recorder, &format!("steady{number}"), asked as u64).await;
+            accepted.expect("there is room for it");
+            asked += BATCH_JOBS as usize;
+        } else {
+            link::pause().await;
+        }
     }
+    (done(load) - before) as f64 / began.elapsed().as_secs_f64()
+}
+
+fn done(load: &Load) -> usize {
+    load.recorder.look(|sum| sum.accepted)
+}
+
+/// What became of a flood.
+struct Flooded {
+    accepted: u64,
+    refused: u64,
+    /// The refusal that took longest.
+    slowest: Duration,
+    /// Jobs that were finished in a second meanwhile.
+    done_a_second: f64,
+}
+
+/// Batches at a fixed pace for some time.
+async fn flood(server: &Server, load: &Load, number: u64, capacity: f64) -> Flooded {
+    let client = JobServiceClient::new(server.channel().await);
+    let every = Duration::from_secs_f64(BATCH_JOBS as f64 / capacity) / OVERLOAD;
+    let (mut calls, mut pace) = (JoinSet::new(), interval(every));
+    let (began, before) = (Instant::now(), done(load));
+    for batch in 0..tier::number("GANGLINE_FLOOD", 600) {
+        pace.tick().await;
+        let (client, recorder) = (client.clone(), load.recorder.clone());
+        calls.spawn(
+            async move { submit(client, &recorder, &format!("flood{number}"), batch * BATCH_JOBS).await },
+        );
+    }
+    let done_a_second = (done(load) - before) as f64 / began.elapsed().as_secs_f64();
     let (mut accepted, mut refused, mut slowest) = (0, 0, Duration::ZERO);
     while let Some(call) = calls.join_next().await {
         match call.expect("a call does not panic") {
-            None => accepted += BATCH_JOBS,
-            Some(took) => (refused, slowest) = (refused + BATCH_JOBS, slowest.max(took)),
+            Ok(()) => accepted += BATCH_JOBS,
+            Err(took) => (refused, slowest) = (refused + BATCH_JOBS, slowest.max(took)),
         }
     }
-    (accepted, refused, slowest)
+    Flooded { accepted, refused, slowest, done_a_second }
+}
+
+/// Submits a batch; `Err`: it was too much, after so long.
+async fn submit(
+    mut client: JobServiceClient<Channel>,
+    recorder: &Recorder,
+    name: &str,
+    first: u64,
+) -> Result<(), Duration> {
+    let payloads: Vec<String> =
+        (first..first + BATCH_JOBS).map(|number| plan::payload(name, number, Plan::Quick)).collect();
+    let jobs = payloads.iter().map(|payload| plan::spec("a", payload)).collect();
+    recorder.note(&Saw::Asked(payloads.clone()));
+    let asked = Instant::now();
+    let request = v1::SubmitJobsRequest { jobs, ..v1::SubmitJobsRequest::default() };
+    match client.submit_jobs(request).await {
+        Ok(answer) => {
+            let v1::SubmitJobsResponse { job_ids, first_sequence, .. } = answer.into_inner();
+            let ack = |(payload, job)| Ack { ordered_by: None, payload, job: Some(job), first_sequence };
+            recorder.note(&Saw::Acked(payloads.into_iter().zip(job_ids).map(ack).collect()));
+            Ok(())
+        }
+        Err(status) => {
+            assert_eq!(reason_of(&status), Some(Reason::QueueFull), "{status:?}");
+            assert!(status.get_details_retry_info().is_some(), "it says when to try again: {status:?}");
+            Err(asked.elapsed())
+        }
+    }
 }
 
 /// It is told who runs, and who runs does not notice. [DIR-1]

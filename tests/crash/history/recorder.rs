@@ -3,6 +3,7 @@
 use crate::history::Finished;
 use crate::history::Saw;
 use gangline::clock::Clock;
+use gangline::proto::v1;
 use std::fs::File;
 use std::io::BufWriter;
 use std::io::Write;
@@ -31,6 +32,8 @@ pub(crate) struct Tally {
 pub(crate) struct Sum {
     pub(crate) acks: usize,
     finishes: usize,
+    /// Finishes that the server has accepted.
+    pub(crate) accepted: usize,
     /// When the newest acknowledgement of any kind arrived, in milliseconds since 1970.
     pub(crate) newest_ack_ms: u64,
     /// How often the power began or finished to be cut; odd while it is.
@@ -70,7 +73,11 @@ impl Sum {
                 self.acks += acks.len();
                 self.newest_ack_ms = now_ms;
             }
-            Saw::Answered(answers) if !answers.is_empty() => self.newest_ack_ms = now_ms,
+            Saw::Answered(answers) if !answers.is_empty() => {
+                let is_accepted = |answer: &&(usize, i32)| answer.1 == v1::FinishOutcome::Accepted as i32;
+                self.accepted += answers.iter().filter(is_accepted).count();
+                self.newest_ack_ms = now_ms;
+            }
             Saw::Finishing(_) => self.finishes += 1,
             Saw::PowerChanges => self.cuts += 1,
             Saw::Reader(_, queue) => self.readers.push((queue.clone(), 0)),
