@@ -3,11 +3,17 @@
 #[path = "../../migrations/0001_initial.rs"]
 mod initial;
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../crash/volume.rs"]
+mod volume;
+
 mod contents;
+mod cut;
 mod fixture;
 mod killed;
 mod refused;
 mod steps;
+mod undisturbed;
 
 use bytes::Bytes;
 use gangline::clock::Timestamp;
