@@ -64,6 +64,9 @@ fn of_client(error: &client::Error) -> Option<String> {
 
 fn of_server(error: &server::Error) -> Option<String> {
     match error {
+        server::Error::Log(log::Error::InUse { .. }) => {
+            Some("stop that process, or name another data directory with --data".to_owned())
+        }
         server::Error::Log(error) | server::Error::Engine(engine::Error::Log(error)) => of_log(error),
         server::Error::Engine(engine::Error::Recover(error)) => of_recovery(error),
         server::Error::Listen(listener::Error::Bind { source, .. }) => {
@@ -106,9 +109,8 @@ fn of_migration(error: &migrate::Error) -> Option<String> {
 
 fn of_log(error: &log::Error) -> Option<String> {
     match error {
-        log::Error::InUse { .. } => {
-            Some("stop that process, or name another data directory with --data".to_owned())
-        }
+        // A directory that a command was given by its place, a backup among them.
+        log::Error::InUse { .. } => Some("wait until that process has ended, or stop it".to_owned()),
         log::Error::Full { .. } => Some("free space on the disk, or make segment_bytes smaller".to_owned()),
         log::Error::Poisoned => Some("look at the disk and at the kernel's log, then start again".to_owned()),
         log::Error::Io { source, .. } => Some(of_disk(source.kind()).to_owned()),
@@ -144,7 +146,7 @@ fn of_disk(kind: ErrorKind) -> &'static str {
     } else if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
         "free space on the disk"
     } else if kind == ErrorKind::ReadOnlyFilesystem {
-        "name a place that can be written to with --data"
+        "name a place that can be written to"
     } else {
         "look at the disk and at the kernel's log, then start again"
     }

@@ -1,6 +1,7 @@
 //! Where a tool makes a new directory: beside its final place, so that a tool that was killed leaves nothing that looks whole.
 
 use crate::log::Error;
+use crate::log::shell;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -74,7 +75,11 @@ impl Fresh {
         if unfinished.symlink_metadata().is_ok() {
             return refuse(
                 &unfinished,
-                format!("an earlier {name} was interrupted: remove this directory first"),
+                format!(
+                    "it is what an interrupted {name} left, or one that still runs is writing it: if none runs, `rm -r {}` and the \
+                     same command again",
+                    shell::word(&unfinished.display().to_string())
+                ),
             );
         }
         Ok(Fresh { out: out.to_owned(), unfinished })

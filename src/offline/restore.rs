@@ -102,6 +102,16 @@ fn make(finished: &Finished, backup: &Path, out: &Path, until: Until) -> Result<
     Ok(Outcome::Damaged(faults))
 }
 
+/// Reads the finished backup at `backup` whole, as a restore does: what is wrong with it.
+///
+/// # Errors
+/// [`Error::NoBackup`] if it is no finished backup; an input/output error.
+pub fn read_back(backup: &Path) -> Result<Faults, Error> {
+    // As long as this is open no other backup goes on with it.
+    let finished = Finished::open(backup)?;
+    faults_of(backup, finished.manifest().head)
+}
+
 /// What is wrong with the backup, which should end with `head`.
 fn faults_of(backup: &Path, head: Head) -> Result<Faults, Error> {
     let directory = DataDirectory::open(backup)?;

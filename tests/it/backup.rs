@@ -6,6 +6,7 @@ use crate::harness::gangline;
 use crate::harness::run;
 use crate::harness::stderr;
 use crate::harness::stdout;
+use crate::harness::tree;
 use crate::harness::until;
 use crate::verbs::complete;
 use crate::verbs::finish;
@@ -287,6 +288,83 @@ fn a_backup_whose_client_or_server_is_killed_half_way_is_completed_by_the_same_c
     assert!(number(&taken, "sequence") >= sequence && number(&taken, "bytes_kept") > 500_000, "{taken}");
     let (_again, restored) = restored(&out);
     assert_eq!(restored["live_jobs"], 8_000);
+}
+
+/// What is sealed is taken once: what breaks in the backup later shows when it is asked for, and is named.
+#[test]
+fn what_broke_in_a_backup_since_is_found_when_the_next_one_is_told_to_verify() {
+    let server = Server::start(&SMALL);
+    fill(&server, 40);
+    let out = beside(server.place(), "out");
+    let (data, place) = (text(&server.place().data()), text(&out));
+    let backup = |more: &[&str]| run(&[&["backup", "--data", &data, &place, "--copy"], more].concat());
+    let first = backup(&["--verify"]);
+    assert_eq!(first.status.code(), Some(0), "{}{}", stdout(&first), stderr(&first));
+    assert!(stdout(&first).contains("\nverified; "), "{}", stdout(&first));
+
+    let segment = out.join("log/0000000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("it is there");
+    bytes[100_000] ^= 1;
+    std::fs::write(&segment, bytes).expect("it is ours");
+    assert_eq!(backup(&[]).status.code(), Some(0), "it is not read again");
+    let found = backup(&["--verify"]);
+    assert_eq!(found.status.code(), code(Exit::DAMAGED), "{}", stdout(&found));
+    assert!(stdout(&found).contains("0000000001.seg"), "{}", stdout(&found));
+    assert!(stderr(&found).contains("back up into a new directory"), "{}", stderr(&found));
+    let found = backup(&["--verify", "--json"]);
+    let last: Value =
+        serde_json::from_str(stdout(&found).lines().last().expect("a line")).expect("an object");
+    assert_eq!(last["faults"], 1, "{last}");
+}
+
+/// It would no longer be what its manifest says.
+#[test]
+fn a_backup_is_not_migrated_and_the_next_command_is_named() {
+    let server = Server::start(&[]);
+    submit(&server, &["x"]);
+    let out = beside(server.place(), "out");
+    back_up(server.place(), &out);
+    let bytes =
+        || tree(&out).into_iter().map(|path| (path.clone(), std::fs::read(path).ok())).collect::<Vec<_>>();
+    let before = bytes();
+    for arguments in [["migrate", &text(&out), "--check"].as_slice(), &["migrate", &text(&out)]] {
+        let refused = run(arguments);
+        assert_eq!(refused.status.code(), code(Exit::UNUSABLE), "{}", stderr(&refused));
+        let command = format!("`gangline restore {} DIR`", out.display());
+        assert!(stderr(&refused).contains(&command), "{}", stderr(&refused));
+    }
+    assert!(bytes() == before, "it was touched");
+}
+
+/// The one says what to remove, the other that somebody is at it: both name what they were given.
+#[test]
+fn what_is_in_the_way_of_a_backup_or_restore_is_named() {
+    let server = Server::start(&[]);
+    submit(&server, &["x"]);
+    let (out, new) = (beside(server.place(), "out"), beside(server.place(), "new"));
+    back_up(server.place(), &out);
+    let left = beside(server.place(), "new.restoring");
+    std::fs::create_dir(&left).expect("it is ours");
+    let refused = run(&["restore", &text(&out), &text(&new)]);
+    assert_eq!(refused.status.code(), code(Exit::UNUSABLE), "{}", stderr(&refused));
+    let command = format!("`rm -r {}`", left.display());
+    assert!(stderr(&refused).contains(&command) && left.exists(), "{}", stderr(&refused));
+    std::fs::remove_dir(&left).expect("it is ours");
+
+    let lock = std::fs::File::open(out.join("lock")).expect("a backup has one");
+    lock.lock().expect("nobody else is at it");
+    let data = text(&server.place().data());
+    for arguments in
+        [["backup", "--data", &data, &text(&out)].as_slice(), &["restore", &text(&out), &text(&new)]]
+    {
+        let refused = run(arguments);
+        assert_eq!(refused.status.code(), code(Exit::IN_USE), "{}", stderr(&refused));
+        let said = stderr(&refused);
+        assert!(said.contains(&text(&out)) && said.contains("wait until that process has ended"), "{said}");
+        assert!(!said.contains("--data"), "{said}");
+    }
+    drop(lock);
+    summary(&run(&["restore", &text(&out), &text(&new), "--json"]));
 }
 
 /// A reader of a backup that is slow, or two: log that retention would let go of stays for it, and a third is refused.

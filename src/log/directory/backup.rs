@@ -70,6 +70,23 @@ pub(crate) fn refuse_to_serve(layout: &Layout) -> Result<(), Error> {
     Err(Error::Unusable { place: root.to_string(), reason })
 }
 
+/// Refuses to bring a backup to another format: its files are what its manifest says, and what the next backup goes on with.
+///
+/// # Errors
+/// [`Error::Unusable`].
+pub(crate) fn refuse_to_migrate(layout: &Layout) -> Result<(), Error> {
+    if !layout.manifest().exists() && !layout.incoming().exists() {
+        return Ok(());
+    }
+    let root = layout.root().display().to_string();
+    let reason = format!(
+        "it is a backup, and keeps the format that it was made in: `gangline restore {} DIR` with the release that made it, then \
+         `gangline migrate DIR`",
+        shell::word(&root)
+    );
+    Err(Error::Unusable { place: root, reason })
+}
+
 /// A backup that is being made, or taken further.
 #[derive(Debug)]
 pub struct Backup {

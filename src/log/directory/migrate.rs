@@ -19,6 +19,7 @@ pub use crate::log::directory::migrate::step::Step;
 
 use crate::job::id::StoreId;
 use crate::log;
+use crate::log::directory::backup;
 use crate::log::directory::format;
 use crate::log::directory::format::FORMAT;
 use crate::log::directory::format::Files;
@@ -156,9 +157,10 @@ impl Plan<'_> {
 /// It takes no lock and touches nothing.
 ///
 /// # Errors
-/// [`log::Error::Unusable`] if it is not a data directory, [`log::Error::NewerFormat`], [`Error::NoWay`].
+/// [`log::Error::Unusable`] if it is not a data directory or a backup, [`log::Error::NewerFormat`], [`Error::NoWay`].
 pub fn plan<'a>(root: &Path, steps: &[&'a dyn Step], to: Option<u32>) -> Result<Plan<'a>, Error> {
     let layout = Layout::new(root);
+    backup::refuse_to_migrate(&layout)?;
     let newest = steps.last().map_or(FORMAT, |step| step.from() + 1);
     let Some(stored) = format::examine(&layout, newest)? else {
         let reason = "it holds nothing: name a directory that `gangline serve` has made".to_owned();
