@@ -33,7 +33,9 @@ async fn a_failed_write_is_never_acknowledged_and_ends_the_server_with_its_own_c
     prlimit(pid, Resource::Fsize, limit).expect("it is our process");
     let status = updates.commit_cursor(commit("after")).await.expect_err("it cannot be on disk");
     assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
-    assert_eq!(reason_of(&status), Some(Reason::OutcomeUnknown), "{status}");
+    // The server may have met it before by itself, when it vouched for the frame before: then the call was refused.
+    let reason = reason_of(&status);
+    assert!(matches!(reason, Some(Reason::OutcomeUnknown | Reason::ShuttingDown)), "{status}");
     let status = told.message().await.expect("there is time to tell").expect("a status").status();
     assert_eq!(status, ServingStatus::NotServing);
     assert_eq!(server.wait().code(), Some(i32::from(Exit::DISK.code())));
