@@ -2,6 +2,7 @@
 //! on. [ACK-1]
 
 use crate::clock::Timestamp;
+use crate::engine::overlay::JobView;
 use crate::engine::workers::Attach;
 use crate::engine::workers::Session;
 use crate::engine::workers::WorkerView;
@@ -176,6 +177,8 @@ pub enum Command {
     SetQueue(QueueName, QueueChange, Reply<QueueNo>),
     /// Tell of the waiting jobs of queues, as of now.
     Backlogs(Vec<QueueNo>, Reply<Vec<Backlog>>),
+    /// Tell of a job that lives or is dead, as of now; `None` if it is neither. For readers while the work tree cannot tell.
+    Look(JobId, Reply<Option<Box<JobView>>>),
     /// Commit a named cursor.
     CommitCursor(Arc<str>, Sequence, Reply<()>),
     /// Delete a named cursor.

@@ -86,6 +86,12 @@ impl JobView {
         JobView::of(state, job, job.newest(), at, Timestamp(0))
     }
 
+    /// The view of the job `id` if it lives or is dead, as far as `state` knows: without its progress.
+    #[must_use]
+    pub fn live(state: &State, id: JobId) -> Option<Box<JobView>> {
+        state.find(id, None).map(|(_, job)| Box::new(JobView::restored(state, job)))
+    }
+
     /// The view of a job that was finished long before it was deleted.
     #[must_use]
     pub fn tombstone(id: JobId, queue: QueueNo, last: Sequence, at: Pointer, time: Timestamp) -> JobView {

@@ -9,6 +9,7 @@ use crate::engine::command::Command;
 use crate::engine::command::Error;
 use crate::engine::history::History;
 use crate::engine::inbox::Inbox;
+use crate::engine::overlay::JobView;
 use crate::engine::view::Health;
 use crate::engine::view::Seen;
 use crate::engine::view::View;
@@ -103,6 +104,7 @@ impl Moment {
     pub(in crate::engine) fn answer(&self, command: Command, clock: &Clock) -> Result<(), Error> {
         match command {
             Command::Backlogs(queues, reply) => reply.send(Ok(self.backlogs(&queues, clock))),
+            Command::Look(id, reply) => reply.send(Ok(JobView::live(&self.state, id))),
             Command::ListWorkers(reply) => reply.send(Ok(Vec::new())),
             Command::Submit(..)
             | Command::LastOrdinal(..)

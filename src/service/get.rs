@@ -1,10 +1,12 @@
 //! Reading one job, at once or when it has ended.
 
+use crate::engine::command::Command;
 use crate::job::id::JobId;
 use crate::job::id::Sequence;
 use crate::service::Error;
 use crate::service::Service;
 use crate::service::lookup;
+use crate::service::lookup::Located;
 use crate::service::shown;
 use crate::service::shown::Detail;
 use crate::service::shown::Shown;
@@ -21,7 +23,7 @@ pub struct Got {
 
 impl Service {
     /// The job `id`: at once if `wait` is zero; otherwise when it has finished or died, or else when `wait` is over. A job
-    /// that an acknowledged submit named is found.
+    /// that an acknowledged submit named is found; one that lives, as long as the history is read again after a restart, too.
     ///
     /// # Errors
     /// [`Error::NoJob`], [`Error::Rebuilding`], [`Error::WorkTree`], [`Error::Log`]; [`Error::ShuttingDown`] if the
@@ -34,15 +36,22 @@ impl Service {
                 () = self.shutdown.token().cancelled() => return Err(Error::ShuttingDown),
             }
         }
+        // Taken first: what is published after it may show too, what was published before it does.
+        let as_of = self.engine.view().seen().sequence;
         let engine = self.engine.clone();
-        self.read(move || {
-            // Taken first: what is published after it may show too, what was published before it does.
-            let as_of = engine.view().seen().sequence;
+        let look = move || {
             let located = lookup::locate(&engine, id)?.ok_or(Error::NoJob(id))?;
-            let job = shown::show(&engine, id, &located, Detail::Whole)?.ok_or(Error::NoJob(id))?;
-            Ok(Got { job, as_of })
-        })
-        .await
+            shown::show(&engine, id, &located, Detail::Whole)?.ok_or(Error::NoJob(id))
+        };
+        let job = match self.read(look).await {
+            Err(error) => {
+                let (engine, located) = (self.engine.clone(), self.live(id, error).await?);
+                let show = move || shown::show(&engine, id, &located, Detail::Whole)?.ok_or(Error::NoJob(id));
+                self.read(show).await?
+            }
+            found => found?,
+        };
+        Ok(Got { job, as_of })
     }
 
     /// Returns once the job has finished or died.
@@ -51,12 +60,25 @@ impl Service {
         let mut watch = self.engine.view().watch(id);
         loop {
             let engine = self.engine.clone();
-            let located = self.read(move || lookup::locate(&engine, id)).await?;
-            if located.ok_or(Error::NoJob(id))?.state().is_terminal() {
+            let located = match self.read(move || lookup::locate(&engine, id)).await {
+                Err(error) => self.live(id, error).await?,
+                found => found?.ok_or(Error::NoJob(id))?,
+            };
+            if located.state().is_terminal() {
                 return Ok(());
             }
             watch.changed().await;
         }
+    }
+
+    /// What the writer knows of the job, if the reader's `error` is that the work tree cannot tell: of jobs that live the
+    /// writer knows as soon as there is a server, however long it takes until the history can be read again.
+    async fn live(&self, id: JobId, error: Error) -> Result<Located, Error> {
+        if !matches!(error, Error::Rebuilding(_) | Error::WorkTree(_)) {
+            return Err(error);
+        }
+        let live = self.engine.call(0, |reply| Command::Look(id, reply)).await;
+        live.ok().flatten().map(Located::Overlay).ok_or(error)
     }
 
     /// Runs a read that may wait for the disk where it holds nobody up.

@@ -17,6 +17,7 @@ mod operator;
 mod producers;
 mod quiet;
 mod read_only;
+mod rebuilding;
 mod replay;
 mod retention;
 mod run;

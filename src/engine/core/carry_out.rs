@@ -9,6 +9,7 @@ use crate::engine::command::Reply;
 use crate::engine::command::weight;
 use crate::engine::core::Answer;
 use crate::engine::core::Core;
+use crate::engine::overlay::JobView;
 use crate::engine::view::Health;
 use crate::engine::workers::WorkerView;
 use crate::job::decide::Refused;
@@ -71,6 +72,7 @@ impl<L: Log> Core<L> {
                 self.answer(reply, outcome);
             }
             Command::Backlogs(queues, reply) => self.tell_backlogs(queues, reply),
+            Command::Look(id, reply) => self.answer(reply, Ok(JobView::live(&self.state, id))),
             Command::CommitCursor(name, sequence, reply) => {
                 let decided = control::commit_cursor(&self.state, &name, sequence, &self.options.limits);
                 // A reader that commits often must not take what is left for those that run.
