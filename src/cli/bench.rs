@@ -10,10 +10,12 @@ mod fill;
 mod latency;
 mod lifecycle;
 mod limit;
+mod offline;
 mod pending;
 mod process;
 mod queues;
 mod readers;
+mod restart;
 mod setup;
 mod submit;
 mod tail;
@@ -25,6 +27,7 @@ use crate::cli::bench::figures::compare;
 use crate::cli::bench::setup::Bench;
 use crate::cli::exit::Exit;
 use crate::cli::output::Reader;
+use crate::cli::words;
 use clap::Args;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -56,9 +59,12 @@ pub(in crate::cli) struct Arguments {
     /// Updates of the tail bench
     #[arg(long, default_value_t = 1_000_000)]
     updates: u64,
-    /// Jobs of the pending bench
+    /// Jobs that live in the pending and restart benches, and at the most in the backlog bench
     #[arg(long, default_value_t = 1_000_000)]
     pending_jobs: u64,
+    /// Size of the log of the restart bench; what is asked is asked of 2GiB
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = words::bytes)]
+    restart_log: u64,
     /// Bytes of each payload and each result
     #[arg(long, default_value_t = 100)]
     payload: usize,
@@ -105,10 +111,13 @@ enum What {
     Fill,
     /// Jobs that wait: the server's memory, and its restart after a kill -9; not with --server
     Pending,
+    /// A log of `--restart-log` bytes and `--pending-jobs` that live: the restart after a kill -9 under load, with the work
+    /// tree as it was left and without it, and what reading the directory offline takes; not with --server
+    Restart,
 }
 
 impl What {
-    const ALL: [What; 13] = [
+    const ALL: [What; 14] = [
         What::Limit,
         What::Submit,
         What::Lifecycle,
@@ -122,6 +131,7 @@ impl What {
         What::Watchers,
         What::Fill,
         What::Pending,
+        What::Restart,
     ];
 }
 
@@ -168,7 +178,7 @@ pub(in crate::cli) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 /// Whether this one was asked for: by name, or because nothing was named and it can be measured.
 fn is_wanted(what: What, arguments: &Arguments) -> bool {
     // The memory of another's process cannot be read, and it is not ours to kill.
-    let own = matches!(what, What::Pending | What::Backlog | What::Filtered | What::Watchers);
+    let own = matches!(what, What::Pending | What::Backlog | What::Filtered | What::Watchers | What::Restart);
     let possible = !own || arguments.server.is_none();
     if arguments.only.is_empty() { possible } else { arguments.only.contains(&what) }
 }
@@ -219,6 +229,7 @@ async fn measure(what: What, arguments: &Arguments) -> anyhow::Result<Vec<Figure
         }
         What::Fill => figures.push(fill::measure(&Bench::start(arguments).await?)?),
         What::Pending => figures.push(pending::measure(Bench::start(arguments).await?).await?),
+        What::Restart => figures = restart::measure(Bench::start(arguments).await?).await?,
     }
     Ok(figures)
 }

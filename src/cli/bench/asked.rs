@@ -37,7 +37,7 @@ const NOTHING: f64 = 1.1;
 const IDLE_MS_PER_S: f64 = 10.0;
 const MIB: f64 = 1_048_576.0;
 
-const ASKED: [Asked; 17] = [
+const ASKED: [Asked; 21] = [
     Asked {
         figure: "submit, one connection",
         unit: "jobs/s",
@@ -99,6 +99,29 @@ const ASKED: [Asked; 17] = [
         judge: |f| of(f, "pending", f.jobs == Some(1_000_000), f.restart_ms, Bound::AtMost(1_000.0)),
     },
     Asked {
+        figure: "restart with a million live jobs and 2 GiB of log, first answer",
+        unit: "ms",
+        judge: |f| of(f, "restart", is_long(f), f.restart_ms, Bound::AtMost(2_000.0)),
+    },
+    Asked {
+        figure: "the same, the full history after that",
+        unit: "ms",
+        judge: |f| of(f, "restart", is_long(f), f.history_ms, Bound::AtMost(30_000.0)),
+    },
+    Asked {
+        figure: "inspect and verify: 150 MB/s or 1,500,000 updates/s",
+        unit: "times",
+        judge: |f| {
+            let read = f64::max(f.mb_per_s? / 150.0, f.updates_per_s? / 1_500_000.0);
+            of(f, "offline", is_long(f), Some(read), Bound::AtLeast(1.0))
+        },
+    },
+    Asked {
+        figure: "inspect and verify: memory a live job",
+        unit: "bytes",
+        judge: |f| of(f, "offline", is_long(f), f.rss_peak_bytes_per_job, Bound::AtMost(200.0)),
+    },
+    Asked {
         figure: "CPU with a backlog, against the smallest one",
         unit: "times",
         judge: |f| of(f, "backlog", true, f.times_the_smallest, Bound::AtMost(1.2)),
@@ -132,6 +155,11 @@ const ASKED: [Asked; 17] = [
         judge: |f| of(f, "fill", true, Some((f.max_ms? - f.sync_max_ms?).max(0.0)), Bound::AtMost(20.0)),
     },
 ];
+
+/// The log of which a restart is asked, and reading it.
+fn is_long(figures: &Figures) -> bool {
+    figures.pending >= Some(1_000_000) && figures.log_bytes >= Some(2 << 30)
+}
 
 fn of(
     figures: &Figures,
@@ -203,5 +231,24 @@ mod tests {
         };
         assert_eq!(met(&latency), [true, false]);
         assert_eq!(met(&Figures { bench: "limit", ..submit(1.0) }), [] as [bool; 0]);
+        let restart = |log_bytes| Figures {
+            bench: "restart",
+            pending: Some(1_000_001),
+            log_bytes: Some(log_bytes),
+            restart_ms: Some(1_999.0),
+            history_ms: Some(30_001.0),
+            ..Figures::default()
+        };
+        assert_eq!(met(&restart(2 << 30)), [true, false]);
+        assert_eq!(met(&restart(2 << 20)), [] as [bool; 0], "a short log says nothing");
+        // Many small updates a second are as good as many bytes.
+        let read = Figures {
+            bench: "offline",
+            mb_per_s: Some(149.0),
+            updates_per_s: Some(1_500_000.0),
+            ..restart(2 << 30)
+        };
+        assert_eq!(met(&Figures { rss_peak_bytes_per_job: Some(201.0), ..read.clone() }), [true, false]);
+        assert_eq!(met(&Figures { updates_per_s: Some(1_499_999.0), ..read }), [false]);
     }
 }

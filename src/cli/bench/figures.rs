@@ -46,7 +46,8 @@ pub(in crate::cli::bench) struct Figures {
     pub(in crate::cli::bench) window: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) jobs_per_frame: Option<f64>,
-    /// Frames that the work tree was behind when the last job was done; the clock ran on until it had caught up.
+    /// Frames that the work tree was behind when the last job was done, or at the first answer after a restart; the clock ran
+    /// on until it had caught up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) applier_lag: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +79,7 @@ pub(in crate::cli::bench) struct Figures {
     /// Memory of the server's process, once a checkpoint that was being made is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) rss_bytes: Option<u64>,
-    /// The most it ever was, that checkpoint included.
+    /// The most it ever was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) rss_peak_bytes: Option<u64>,
     /// `rss_bytes` less that of the same server without jobs, per job.
@@ -87,6 +88,30 @@ pub(in crate::cli::bench) struct Figures {
     /// From the start of the process after a kill -9 to its first answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) restart_ms: Option<f64>,
+    /// The same, to the first acknowledged submit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) submit_ms: Option<f64>,
+    /// From the first answer until everything that is in the log can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) history_ms: Option<f64>,
+    /// What became of the work tree before the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) work_tree: Option<&'static str>,
+    /// Bytes of log, without the zeros that lie ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) log_bytes: Option<u64>,
+    /// The command that read the directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) command: Option<&'static str>,
+    /// Log that it read, in millions of bytes a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) mb_per_s: Option<f64>,
+    /// CPU of the one process that is measured, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) cpu_s: Option<f64>,
+    /// `rss_peak_bytes` for each job that lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) rss_peak_bytes_per_job: Option<f64>,
     /// Memory of the server's process after that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) restarted_rss_bytes: Option<u64>,

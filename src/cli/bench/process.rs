@@ -10,6 +10,9 @@ use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 
+/// How often a command that is measured is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
 /// CPU time that a process has used, user and system.
 pub(in crate::cli::bench) fn cpu(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -84,6 +87,55 @@ impl Server {
     /// Its memory now.
     pub(in crate::cli::bench) fn memory(&self) -> anyhow::Result<Memory> {
         Memory::of(self.child.id())
+    }
+}
+
+/// A command of this program that is measured until it ends. What it prints is thrown away.
+#[derive(Debug)]
+pub(in crate::cli::bench) struct Reading {
+    child: Child,
+}
+
+/// What a command took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::cli::bench) struct Used {
+    pub(in crate::cli::bench) cpu: Duration,
+    pub(in crate::cli::bench) peak_bytes: u64,
+    /// Whether it ended with exit code 0.
+    pub(in crate::cli::bench) succeeded: bool,
+}
+
+impl Reading {
+    /// Starts `gangline WORDS… DIR REST…`.
+    pub(in crate::cli::bench) fn start(words: &[&str], dir: &Path, rest: &[&str]) -> anyhow::Result<Reading> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(words).arg(dir).args(rest);
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Reading { child: quiet.spawn().context("the command to measure cannot be started")? })
+    }
+
+    /// Waits for its end, and looks at it until then: the kernel tells nothing of what it has forgotten.
+    pub(in crate::cli::bench) async fn end(&mut self) -> anyhow::Result<Used> {
+        let mut used = Used::default();
+        loop {
+            let pid = self.child.id();
+            used.cpu = cpu(pid)?;
+            // It ends between two looks: then the one before was the last.
+            used.peak_bytes = Memory::of(pid).map_or(used.peak_bytes, |memory| memory.peak_bytes);
+            if let Some(status) = self.child.try_wait()? {
+                used.succeeded = status.success();
+                return Ok(used);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.child.kill().is_ok() {
+            let _ = self.child.wait();
+        }
     }
 }
 

@@ -101,18 +101,29 @@ impl Bench {
     /// Bytes that frames take in the log, without the zeros that lie ahead of them. `None`: of a server that was running
     /// before it is not known.
     pub(in crate::cli::bench) fn log_bytes(&self) -> anyhow::Result<Option<u64>> {
-        if self.server.is_none() {
+        if self.arguments.server.is_some() {
             return Ok(None);
         }
-        let stats = Stats::of(&DataDirectory::open(&self.dir.path.join("data"))?)?;
+        let stats = Stats::of(&DataDirectory::open(&self.data())?)?;
         Ok(Some(stats.segments.iter().map(|segment| segment.used_bytes).sum()))
     }
 
     /// Kills the server with SIGKILL and starts it again on its directory.
     pub(in crate::cli::bench) fn restart(&mut self) -> anyhow::Result<()> {
+        self.kill()?;
+        self.start_again()
+    }
+
+    /// Kills the server with SIGKILL, and waits until it is gone.
+    pub(in crate::cli::bench) fn kill(&mut self) -> anyhow::Result<()> {
         let server = self.server.take().context("a server that was running before is not restarted")?;
         drop(server);
-        let again = Server::start(&self.dir.path.join("data"))?;
+        Ok(())
+    }
+
+    /// Starts a server on the directory of the one that was killed.
+    pub(in crate::cli::bench) fn start_again(&mut self) -> anyhow::Result<()> {
+        let again = Server::start(&self.data())?;
         self.address = again.address().to_owned();
         self.server = Some(again);
         Ok(())
@@ -125,6 +136,11 @@ impl Bench {
 
     pub(in crate::cli::bench) fn dir(&self) -> &Path {
         &self.dir.path
+    }
+
+    /// The server's data directory.
+    pub(in crate::cli::bench) fn data(&self) -> PathBuf {
+        self.dir.path.join("data")
     }
 
     /// The payload of every job.
