@@ -8,6 +8,9 @@ use serde_json::Value;
 /// The bounds of a million pending jobs of 100 bytes.
 const RSS_BYTES_MAX: f64 = 220.0 * 1024.0 * 1024.0;
 
+/// What an offline command may take besides the live jobs, whatever the length of the log: the program, a segment's window.
+const PROGRAM_BYTES_MAX: f64 = 32.0 * 1024.0 * 1024.0;
+
 /// Runs the benches and gives what they printed: one object each.
 #[allow(clippy::print_stdout, reason = "a failed test shows what was measured")]
 fn bench(arguments: &[&str]) -> Vec<Value> {
@@ -35,6 +38,26 @@ fn a_million_pending_jobs_fit_in_220_mib_and_a_restart_takes_less_than_their_loa
     assert!(number(&figures, "restarted_rss_bytes") <= RSS_BYTES_MAX, "{figures}");
     let load_ms = 1_000.0 * number(&figures, "jobs") / number(&figures, "jobs_per_s");
     assert!(number(&figures, "restart_ms") <= load_ms, "{figures}");
+}
+
+/// A restart under load gives everything back, with the work tree as it was left and without one: the bench fails otherwise. Of
+/// the memory of the offline commands only what live jobs take may grow, and the log here is far larger than it. [LOG-3] [MEM-1]
+#[test]
+fn a_restart_under_load_gives_everything_back_and_offline_commands_keep_to_the_memory_of_live_jobs() {
+    let runs = bench(&["--only", "restart", "--restart-log", "64MiB", "--pending-jobs", "50000"]);
+    let (restarts, readings) = runs.split_at(2);
+    let trees: Vec<&Value> = restarts.iter().map(|figures| &figures["work_tree"]).collect();
+    assert_eq!(trees, ["as the kill left it", "deleted"]);
+    for figures in restarts {
+        assert!(number(figures, "log_bytes") >= f64::from(64 << 20), "{figures}");
+        assert!(number(figures, "submit_ms") <= number(figures, "restart_ms"), "{figures}");
+    }
+    let commands: Vec<&Value> = readings.iter().map(|figures| &figures["command"]).collect();
+    assert_eq!(commands, ["verify", "inspect stats", "inspect frames", "inspect log", "inspect job"]);
+    for figures in readings {
+        let bound = PROGRAM_BYTES_MAX + 200.0 * number(figures, "pending");
+        assert!(number(figures, "rss_peak_bytes") <= bound, "{figures}");
+    }
 }
 
 #[test]

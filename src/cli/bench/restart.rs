@@ -25,8 +25,9 @@ use tonic::transport::Channel;
 
 /// Jobs that finish before all others: the oldest part of the log.
 const OLDEST: u64 = 20_000;
-/// The most that finish between two looks at the size of the log.
-const PART: u64 = 2_000_000;
+/// In how many parts the rest comes: a worker that has nothing to do for long, while jobs that live are submitted, is taken for
+/// dead.
+const PARTS: u64 = 50;
 /// For how long there is load before the kill: longer than the work tree takes to hand its files to the system.
 const LOAD: Duration = Duration::from_secs(6);
 /// Jobs of that load a second: fewer than are worked off, so that it leaves no backlog.
@@ -78,22 +79,21 @@ pub(in crate::cli::bench) async fn measure(mut bench: Bench) -> anyhow::Result<V
     Ok(series)
 }
 
-/// Finished jobs, then those that live, then finished jobs again until the log is as long as was asked for.
+/// Finished jobs, and between them those that live, until the log is as long as was asked for, or a little longer.
 async fn fill(bench: &Bench) -> anyhow::Result<Known> {
     let arguments = &bench.arguments;
-    let (batch, window) = (arguments.batch as u64, arguments.window);
+    let (batch, window, live) = (arguments.batch as u64, arguments.window, arguments.pending_jobs);
     let mut life = Life::begin(bench, arguments.slots).await?;
     life.run(OLDEST, Pace::Window(window), "restart").await?;
-    let each = (log_bytes(bench)? / OLDEST).max(1);
     let mut submitter = Submitter::open_to(bench, "live", vec![IDLE.to_owned()]).await?;
-    submitter.send_all(arguments.pending_jobs, batch, window).await?;
-    loop {
-        let missing = arguments.restart_log.saturating_sub(log_bytes(bench)?).div_ceil(each);
-        if missing == 0 {
-            break;
-        }
-        life.run(missing.min(PART), Pace::Window(window), "restart").await?;
+    let finished = finished(bench)?;
+    for part in 1..=PARTS {
+        let until = live * part / PARTS;
+        submitter.send_all(until, batch, window).await?;
+        let jobs = finished * part / PARTS - finished * (part - 1) / PARTS;
+        life.run(jobs, Pace::Window(window), "restart").await?;
     }
+    drop(life);
     let mut jobs = JobServiceClient::new(bench.connect().await?);
     let mut oldest = async |queue: &str, state: v1::JobState| {
         first(&mut jobs, queue, state)
@@ -103,8 +103,16 @@ async fn fill(bench: &Bench) -> anyhow::Result<Known> {
     Ok(Known {
         finished: oldest(QUEUE, v1::JobState::Succeeded).await?,
         live: oldest(IDLE, v1::JobState::Waiting).await?,
-        waiting: arguments.pending_jobs,
+        waiting: live,
     })
+}
+
+/// How many more jobs have to finish, by what the first ones took.
+fn finished(bench: &Bench) -> anyhow::Result<u64> {
+    let each = log_bytes(bench)? as f64 / OLDEST as f64;
+    // A live job has no result, no start and no end; what it takes is not counted, so that the log is surely long enough.
+    let missing = bench.arguments.restart_log as f64 / each - OLDEST as f64;
+    Ok(missing.max(0.0) as u64)
 }
 
 fn log_bytes(bench: &Bench) -> anyhow::Result<u64> {

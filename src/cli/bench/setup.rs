@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::clock::Tick;
 use crate::grpc::limits::Limits;
 use crate::offline::DataDirectory;
-use crate::offline::Stats;
+use crate::offline::Step;
 use crate::proto::v1;
 use crate::proto::v1::admin_service_client::AdminServiceClient;
 use anyhow::Context;
@@ -104,8 +104,13 @@ impl Bench {
         if self.arguments.server.is_some() {
             return Ok(None);
         }
-        let stats = Stats::of(&DataDirectory::open(&self.data())?)?;
-        Ok(Some(stats.segments.iter().map(|segment| segment.used_bytes).sum()))
+        let mut bytes = 0;
+        for step in DataDirectory::open(&self.data())?.walk() {
+            if let Step::Frame(frame) = step? {
+                bytes += frame.span;
+            }
+        }
+        Ok(Some(bytes))
     }
 
     /// Kills the server with SIGKILL and starts it again on its directory.
