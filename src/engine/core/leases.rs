@@ -84,8 +84,8 @@ impl<L: Log> Core<L> {
         if unnamed == Unnamed::Lost {
             for slot in unknown {
                 if !self.affords(END_BYTES) {
-                    // It has to come again; until then its leases run as if its link had closed.
-                    self.detach(session, Bye::Unsaid);
+                    // It has to come again, and has a whole period to: it lives.
+                    self.detach(session, Bye::CallEnded);
                     return Err(Error::DiskFull);
                 }
                 self.fail_lost(slot, "its worker came back without the job");

@@ -200,6 +200,10 @@ impl World {
                 if let Some(replaced) = hand.replaced {
                     self.detach(number, replaced, Bye::Unsaid);
                 }
+                // It was heard, although it could not be told what it holds.
+                let hand = &self.hands[number];
+                let until = self.now.tick.after(self.options.lease_period);
+                self.reference.lapse_not_before.insert(hand.name.clone(), until);
                 return;
             }
         };
