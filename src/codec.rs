@@ -3,6 +3,7 @@
 //!
 //! bincode is unmaintained (RUSTSEC-2025-0141, no vulnerability), so it is walled in here.
 
+use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::Read;
@@ -78,6 +79,23 @@ impl<'a> Run<'a> {
             .map_err(|error| Error::Malformed(error.to_string()))?;
         self.rest = &self.rest[used..];
         Ok(value)
+    }
+
+    /// The next value, with runs of bytes and texts left where they are.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn borrow<T: Deserialize<'a>>(&mut self) -> Result<T, Error> {
+        let (value, used) = bincode::serde::borrow_decode_from_slice(self.rest, CONFIG)
+            .map_err(|error| Error::Malformed(error.to_string()))?;
+        self.rest = &self.rest[used..];
+        Ok(value)
+    }
+
+    /// The number of the variant, if the next value is of an enum with at most 251 of them.
+    #[must_use]
+    pub fn variant(&self) -> Option<u8> {
+        self.rest.first().copied()
     }
 
     /// Whether all values have been read.

@@ -45,12 +45,15 @@ pub struct Published {
     pub updates: u32,
     /// Log time.
     pub time: Timestamp,
-    /// All its events.
+    /// All its events, unless `numbers` says otherwise.
     pub events: Vec<Event>,
     /// Bytes of its body in the log.
     pub body_bytes: usize,
     /// Its updates as the service encodes them for readers: made by the first reader, shared by all. One slot with
     /// payloads and results, one without.
+    /// Of a frame that was read back for a reader of some updates: `events` are those updates only, and these are their
+    /// numbers among the frame's updates, from 0.
+    pub numbers: Option<Vec<u32>>,
     pub encoded: [OnceLock<Encoded>; 2],
 }
 
@@ -68,6 +71,15 @@ impl Published {
     #[must_use]
     pub fn last_sequence(&self) -> Sequence {
         Sequence(self.first_sequence.0 + u64::from(self.updates) - 1)
+    /// The updates in `events`, each with its number among the frame's updates, from 0.
+    pub fn numbered_updates(&self) -> impl Iterator<Item = (usize, &Event)> {
+        let updates = self.events.iter().filter(|event| event.is_update()).enumerate();
+        updates.map(|(place, event)| {
+            let number = self.numbers.as_ref().map_or(place, |numbers| numbers[place] as usize);
+            (number, event)
+        })
+    }
+
     }
 }
 

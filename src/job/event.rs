@@ -5,6 +5,8 @@
 //! The order of the variants and fields is the format of the log: never reorder, only append, and raise
 //! `codec::VERSION` when a stored structure changes. [FMT-1]
 
+pub mod glimpse;
+
 use crate::clock::Timestamp;
 use crate::job::id::Epoch;
 use crate::job::id::JobId;

@@ -4,6 +4,7 @@
 use crate::clock::Timestamp;
 use crate::codec;
 use crate::job::event::Event;
+use crate::job::event::glimpse::Glimpse;
 use crate::job::id::Epoch;
 use crate::job::id::Position;
 use crate::job::id::Sequence;
@@ -121,6 +122,32 @@ impl Frame {
         Ok(events)
     }
 
+    /// Those of its updates that are `wanted`, each with its number among the updates, from 0. The others are not decoded.
+    ///
+    /// # Errors
+    /// As for [`Frame::events`].
+    pub fn updates_where(
+        &self,
+        mut wanted: impl FnMut(&Glimpse) -> bool,
+    ) -> Result<(Vec<u32>, Vec<Event>), codec::Error> {
+        let mut run = codec::Run::open(&self.body)?;
+        let (mut updates, mut numbers, mut events) = (0, Vec::new(), Vec::new());
+        while !run.is_empty() {
+            let start = run.clone();
+            let glimpse = Glimpse::take(&mut run)?;
+            if glimpse.job().is_none() {
+                continue;
+            }
+            if wanted(&glimpse) {
+                numbers.push(updates);
+                events.push(start.clone().take()?);
+            }
+            updates += 1;
+        }
+        self.check_updates(updates as usize)?;
+        Ok((numbers, events))
+    }
+
     /// Where its events begin, so that single ones can be decoded.
     ///
     /// # Errors
@@ -147,6 +174,10 @@ impl Frame {
             updates += usize::from(event.is_update());
             see(at, event);
         }
+        self.check_updates(updates)
+    }
+
+    fn check_updates(&self, updates: usize) -> Result<(), codec::Error> {
         if updates == self.updates as usize {
             Ok(())
         } else {

@@ -22,6 +22,7 @@ pub(in crate::service) use crate::service::tail::start::check;
 use crate::clock::Tick;
 use crate::engine::Handle;
 use crate::engine::view::Published;
+use crate::job::event::glimpse::Glimpse;
 use crate::job::id::JobId;
 use crate::job::id::Position;
 use crate::job::id::Sequence;
@@ -48,6 +49,17 @@ pub trait Render: Send + 'static {
     /// Takes a bounded number of updates from `pending`, at least one if there is any; `None` if none of those it took is
     /// of interest.
     fn render(&mut self, pending: &mut Pending) -> Option<Self::Batch>;
+
+    /// Whether some updates are of no interest, as [`Render::wants`] tells of each.
+    fn is_choosy(&self) -> bool {
+        false
+    }
+
+    /// Whether an update is of interest. Asked of a choosy reader for updates that are read back, before they are decoded:
+    /// the frames it gets then hold no others.
+    fn wants(&mut self, _update: &Glimpse) -> bool {
+        true
+    }
 }
 
 /// What happens when the reader has seen everything.
@@ -301,7 +313,12 @@ impl<R: Render> Tail<R> {
         let (from, last, cursor) = (self.next, self.last, self.cursor());
         self.next = self
             .on_blocking_thread(move |desk| {
-                let frames = read_back::frames(&*history, &view, from, last, bytes);
+                let frames = if desk.render.is_choosy() {
+                    let wanted = |update: &Glimpse| desk.render.wants(update);
+                    read_back::frames_for(&*history, &view, from, (last, bytes), wanted)
+                } else {
+                    read_back::frames(&*history, &view, from, last, bytes)
+                };
                 let frames = frames.map_err(|error| read_back::failed(error, cursor, &*history))?;
                 let next = frames.last().map_or(from, |frame| frame.position.next());
                 desk.from = Source::Log;

@@ -34,9 +34,16 @@ impl Published {
             updates: frame.updates,
             time: frame.time,
             events,
+            numbers: None,
             body_bytes: frame.body.len(),
             encoded: [OnceLock::new(), OnceLock::new()],
         }
+    }
+
+    /// The form of a frame for a reader of these updates alone: see [`Published::numbers`].
+    #[must_use]
+    pub fn some_of(frame: &Frame, numbers: Vec<u32>, events: Vec<Event>) -> Published {
+        Published { numbers: Some(numbers), ..Published::of(frame, events) }
     }
 }
 

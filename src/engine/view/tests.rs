@@ -21,6 +21,7 @@ fn frames(positions: std::ops::RangeInclusive<u64>) -> Vec<Arc<Published>> {
     };
     positions.map(frame).collect()
 }
+            numbers: None,
 
 fn at(position: u64) -> Seen {
     Seen { position: Position(position), ..Seen::default() }

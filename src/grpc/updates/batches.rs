@@ -6,6 +6,7 @@ use crate::engine::view::Published;
 use crate::grpc::convert::update;
 use crate::grpc::convert::update::Parts;
 use crate::job::event::Event;
+use crate::job::event::glimpse::Glimpse;
 use crate::job::id::Sequence;
 use crate::service::tail::Filter;
 use crate::service::tail::Names;
@@ -49,7 +50,7 @@ impl Batches {
 
     /// Takes the updates that pass, until the batch is large enough.
     fn take_some(&mut self, frame: &Published, skip: usize, batch: &mut Batch) -> Sequence {
-        let updates = frame.events.iter().filter(|event| event.is_update()).enumerate().skip(skip);
+        let updates = frame.numbered_updates().skip_while(|(number, _)| *number < skip);
         let passing: Vec<(usize, &Event)> = updates.filter(|(_, event)| self.passes(event)).collect();
         let slot = slot(frame, self.parts);
         // Where many pass, readers with other filters will want the same bytes.
@@ -81,6 +82,14 @@ impl Batches {
 impl Render for Batches {
     type Batch = Bytes;
 
+    fn is_choosy(&self) -> bool {
+        !self.filter.is_open()
+    }
+
+    fn wants(&mut self, update: &Glimpse) -> bool {
+        self.filter.admits_glimpse(update, &mut self.names)
+    }
+
     fn render(&mut self, pending: &mut Pending) -> Option<Bytes> {
         let mut batch = Batch::default();
         while batch.len() < ENOUGH_BYTES
@@ -100,8 +109,12 @@ impl Render for Batches {
     }
 }
 
-/// Where the encoded updates of a frame are shared; `None` for parts that few readers ask for.
+/// Where the encoded updates of a frame are shared; `None` for parts that few readers ask for, and for a frame that was read
+/// back for this reader alone and does not hold them all.
 fn slot(frame: &Published, parts: Parts) -> Option<&OnceLock<Encoded>> {
+    if frame.numbers.is_some() {
+        return None;
+    }
     match parts {
         Parts { payload: true, result: true } => Some(&frame.encoded[0]),
         Parts { payload: false, result: false } => Some(&frame.encoded[1]),

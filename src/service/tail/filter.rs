@@ -1,6 +1,7 @@
 //! Which updates a reader gets.
 
 use crate::job::event::Event;
+use crate::job::event::glimpse::Glimpse;
 use crate::job::id::JobId;
 use crate::job::id::QueueName;
 use crate::job::id::QueueNo;
@@ -102,9 +103,24 @@ impl Filter {
 
     /// Whether the event is an update that passes.
     pub fn admits(&mut self, event: &Event, names: &mut Names) -> bool {
-        let Some((id, queue)) = event.job() else { return false };
+        Kind::of(event).is_some_and(|kind| self.admits_update(kind, event.job(), names))
+    }
+
+    /// The same of an event that was not decoded whole.
+    pub fn admits_glimpse(&mut self, event: &Glimpse, names: &mut Names) -> bool {
+        let kind = match event {
+            Glimpse::Submitted(..) => Kind::Submitted,
+            Glimpse::Started(..) => Kind::Started,
+            Glimpse::Succeeded(..) => Kind::Succeeded,
+            Glimpse::Other(event) => return self.admits(event, names),
+        };
+        self.admits_update(kind, event.job(), names)
+    }
+
+    fn admits_update(&mut self, kind: Kind, job: Option<(JobId, QueueNo)>, names: &mut Names) -> bool {
+        let Some((id, queue)) = job else { return false };
         (self.jobs.is_empty() || self.jobs.contains(&id))
-            && (self.kinds.is_empty() || Kind::of(event).is_some_and(|kind| self.kinds.contains(&kind)))
+            && (self.kinds.is_empty() || self.kinds.contains(&kind))
             && (self.queues.is_empty() || self.admits_queue(queue, names))
     }
 

@@ -3,9 +3,11 @@
 use crate::engine::history::History;
 use crate::engine::view::Published;
 use crate::engine::view::View;
+use crate::job::event::glimpse::Glimpse;
 use crate::job::id::Position;
 use crate::job::id::Sequence;
 use crate::log;
+use crate::log::frame::Frame;
 use crate::service::Error;
 use std::sync::Arc;
 
@@ -17,11 +19,38 @@ pub(in crate::service) fn frames(
     last: Option<Position>,
     bytes: usize,
 ) -> Result<Vec<Arc<Published>>, log::Error> {
+    read(history, view, from, (last, bytes), |frame| {
+        frame.events().map(|events| Published::of(frame, events))
+    })
+}
+
+/// The same, for a reader of the updates that are `wanted`: the others are not decoded.
+pub(in crate::service::tail) fn frames_for(
+    history: &dyn History,
+    view: &View,
+    from: Position,
+    (last, bytes): (Option<Position>, usize),
+    mut wanted: impl FnMut(&Glimpse) -> bool,
+) -> Result<Vec<Arc<Published>>, log::Error> {
+    read(history, view, from, (last, bytes), |frame| {
+        let updates = frame.updates_where(&mut wanted);
+        updates.map(|(numbers, events)| Published::some_of(frame, numbers, events))
+    })
+}
+
+fn read<E: std::fmt::Display>(
+    history: &dyn History,
+    view: &View,
+    from: Position,
+    (last, bytes): (Option<Position>, usize),
+    mut publish: impl FnMut(&Frame) -> Result<Published, E>,
+) -> Result<Vec<Arc<Published>>, log::Error> {
     let frames = history.read(from, bytes)?;
     // What the view does not show yet may name queues that it does not know.
     let end = view.seen().position.min(last.unwrap_or(Position(u64::MAX)));
-    let decode = |frame: &log::frame::Frame| match frame.events() {
-        Ok(events) => Ok(Arc::new(Published::of(frame, events))),
+    let shown = frames.iter().take_while(|frame| frame.position <= end);
+    let published = shown.map(|frame| match publish(frame) {
+        Ok(published) => Ok(Arc::new(published)),
         Err(error) => Err(log::Error::Damaged {
             file: "the log".to_owned(),
             offset: 0,
@@ -29,8 +58,8 @@ pub(in crate::service) fn frames(
             sequence: frame.first_sequence,
             what: error.to_string(),
         }),
-    };
-    frames.iter().take_while(|frame| frame.position <= end).map(decode).collect()
+    });
+    published.collect()
 }
 
 /// What a failed read means for a reader whose cursor is `wanted`. [LOG-2]

@@ -87,7 +87,13 @@ async fn filters_by_queue_job_and_kind_pass_the_same_updates_from_memory_and_fro
             |update: &&v1::Update| some.contains(&update.job_id) && update.kind() != UpdateKind::Submitted;
         let expected: Vec<_> = all.iter().filter(wanted).cloned().collect();
         assert_eq!(expected.len(), 20);
-        assert_eq!(read_all(&rig, request).await.unwrap(), expected);
+        assert_eq!(read_all(&rig, request.clone()).await.unwrap(), expected);
+        // Wherever in a frame it begins.
+        for cursor in [expected[0].sequence - 1, expected[0].sequence, expected[13].sequence, head] {
+            let rest: Vec<_> = expected.iter().filter(|update| update.sequence > cursor).cloned().collect();
+            let request = v1::GetUpdatesRequest { after: after(cursor).after, ..request.clone() };
+            assert_eq!(read_all(&rig, request).await.unwrap(), rest, "after {cursor}");
+        }
         drop(following);
         rig.stop().await;
     }
