@@ -29,6 +29,8 @@ const FRAMES_MAX: usize = 1_024;
 const COLLECT: Duration = Duration::from_millis(50);
 /// How long an idle tree waits for frames before it is tended again.
 const TEND_EVERY: Duration = Duration::from_secs(20);
+/// Once nothing has come for so long, the memory that serves readers of a busy server goes back.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// One call of sled that takes longer than this twice over hangs.
 const HANG: Duration = Duration::from_secs(10);
 /// With less space than this left on the disk the tree is not written: a batch and a fold take less.
@@ -161,6 +163,7 @@ impl<A: Archive> Driving<A> {
             applier.seed(jobs)?;
         }
         let mut next = resume_from;
+        let mut rests = false;
         loop {
             // What readers ask of frames that are not applied yet, the overlay answers.
             if self.wait_for_space() == Woken::Stop {
@@ -169,15 +172,24 @@ impl<A: Archive> Driving<A> {
             let frames = self.frames(next)?;
             let Some(last) = frames.last() else {
                 let tended = applier.tend(self.clock.now().tick)?;
-                let patience = if tended == Tended::More { Duration::ZERO } else { TEND_EVERY };
+                let patience = match tended {
+                    Tended::More => Duration::ZERO,
+                    Tended::Done if rests => TEND_EVERY,
+                    Tended::Done => REST_AFTER,
+                };
                 let newest = || self.view.seen().position.0;
                 let woken = self.bell.wait_above(next.0 - 1, newest, patience);
                 // The writer has ended before the bell says stop: what came in between is applied first.
                 if woken == Woken::Stop && self.view.seen().position < next {
                     return Ok(applier.close()?);
                 }
+                if tended == Tended::Done && !rests && self.view.seen().position < next {
+                    self.view.rest();
+                    rests = true;
+                }
                 continue;
             };
+            rests = false;
             next = last.position.next();
             let batch: Vec<AppliedFrame<'_>> = frames.iter().map(|frame| applied(frame)).collect();
             applier.apply(&batch, self.clock.now().tick)?;

@@ -159,6 +159,8 @@ struct Told {
 struct Draft {
     events: Vec<Event>,
     body: Vec<u8>,
+    /// Of each `submitted` event: its index, and where its payload ends in the body.
+    payloads: Vec<(u32, usize)>,
     updates: u32,
     touched: Vec<Touched>,
     queues: BTreeSet<QueueNo>,
@@ -315,6 +317,9 @@ impl<L: Log> Core<L> {
             codec::begin(&mut self.draft.body);
         }
         codec::put(&event, &mut self.draft.body);
+        if let Event::Submitted(_) = event {
+            self.draft.payloads.push((index, self.draft.body.len()));
+        }
         let before = self.leave_stage(&event, hint);
         let at = At { pointer, time: self.time() };
         let slot = before.as_ref().map(|(slot, _)| *slot);

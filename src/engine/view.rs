@@ -33,6 +33,10 @@ use tokio::sync::watch;
 const APPLIED_A_PIECE: usize = 1_024;
 /// Entries for which the overlay's table keeps space after a burst.
 const OVERLAY_SPARE: usize = 16_384;
+/// And once nothing happens any more.
+const OVERLAY_SPARE_AT_REST: usize = 448;
+/// Recent log that stays in memory while nothing happens. [MEM-1]
+const RING_AT_REST_BYTES: usize = 1_024 * 1_024;
 
 /// One synced frame, decoded. Shared by all readers.
 #[derive(Debug)]
@@ -47,13 +51,13 @@ pub struct Published {
     pub time: Timestamp,
     /// All its events, unless `numbers` says otherwise.
     pub events: Vec<Event>,
+    /// Of a frame that was read back for a reader of some updates: `events` are those updates only, and these are their
+    /// numbers among the frame's updates, from 0.
+    pub numbers: Option<Vec<u32>>,
     /// Bytes of its body in the log.
     pub body_bytes: usize,
     /// Its updates as the service encodes them for readers: made by the first reader, shared by all. One slot with
     /// payloads and results, one without.
-    /// Of a frame that was read back for a reader of some updates: `events` are those updates only, and these are their
-    /// numbers among the frame's updates, from 0.
-    pub numbers: Option<Vec<u32>>,
     pub encoded: [OnceLock<Encoded>; 2],
 }
 
@@ -67,10 +71,6 @@ pub struct Encoded {
 }
 
 impl Published {
-    /// Sequence of its last update, or of the last before it if it holds none.
-    #[must_use]
-    pub fn last_sequence(&self) -> Sequence {
-        Sequence(self.first_sequence.0 + u64::from(self.updates) - 1)
     /// The updates in `events`, each with its number among the frame's updates, from 0.
     pub fn numbered_updates(&self) -> impl Iterator<Item = (usize, &Event)> {
         let updates = self.events.iter().filter(|event| event.is_update()).enumerate();
@@ -80,6 +80,10 @@ impl Published {
         })
     }
 
+    /// Sequence of its last update, or of the last before it if it holds none.
+    #[must_use]
+    pub fn last_sequence(&self) -> Sequence {
+        Sequence(self.first_sequence.0 + u64::from(self.updates) - 1)
     }
 }
 
@@ -135,6 +139,41 @@ pub(in crate::engine) struct Inner {
     pub(in crate::engine) queue_numbers: HashMap<QueueName, QueueNo>,
     pub(in crate::engine) cursors: BTreeMap<Arc<str>, NamedCursor>,
     pub(in crate::engine) watched: HashMap<JobId, watch::Sender<Touches>, IdHash>,
+}
+
+impl Inner {
+    /// Adds the next frame.
+    pub(in crate::engine) fn put_frame(&mut self, frame: Arc<Published>) {
+        self.frames_bytes += weight_in_memory(&frame);
+        self.frames.push_back(frame);
+    }
+
+    /// Takes out the oldest frames until the others fit into `bytes_max`; the newest always stays. They are to be dropped
+    /// once the lock is free.
+    pub(in crate::engine) fn take_old_frames(&mut self, bytes_max: usize) -> Vec<Arc<Published>> {
+        let mut taken = Vec::new();
+        while self.frames_bytes > bytes_max
+            && self.frames.len() > 1
+            && let Some(oldest) = self.frames.pop_front()
+        {
+            self.frames_bytes -= weight_in_memory(&oldest);
+            taken.push(oldest);
+        }
+        taken
+    }
+
+    /// What a burst left behind in the overlay's table goes back, but for space for `spare` jobs. [MEM-1]
+    fn give_back_space(&mut self, spare: usize) {
+        let jobs = self.jobs.len();
+        if self.jobs.capacity() > spare && self.jobs.capacity() / 8 > jobs {
+            self.jobs.shrink_to(spare.max(2 * jobs));
+        }
+    }
+}
+
+/// A decoded event takes about as much again as its bytes in the log.
+fn weight_in_memory(frame: &Published) -> usize {
+    2 * frame.body_bytes + 256
 }
 
 /// The readers' view. Cheap to share.
@@ -387,7 +426,7 @@ impl View {
                 }
             }
         }
-        self.give_back_space();
+        self.write().give_back_space(OVERLAY_SPARE);
         self.count_applied(frames, before.max(self.began), newest.position);
         self.applied.send_replace(newest.position);
     }
@@ -408,13 +447,14 @@ impl View {
         self.applied_bytes.fetch_max(applied, Ordering::Relaxed);
     }
 
-    /// What a burst left behind in the overlay's table goes back. [MEM-1]
-    fn give_back_space(&self) {
+    /// Nothing has happened for a while: what a burst left in memory for its readers goes, and from now on the log answers
+    /// for it. [MEM-1]
+    pub(in crate::engine) fn rest(&self) {
         let mut inner = self.write();
-        let jobs = inner.jobs.len();
-        if inner.jobs.capacity() > OVERLAY_SPARE && inner.jobs.capacity() / 8 > jobs {
-            inner.jobs.shrink_to(OVERLAY_SPARE.max(2 * jobs));
-        }
+        inner.give_back_space(OVERLAY_SPARE_AT_REST);
+        let old = inner.take_old_frames(RING_AT_REST_BYTES);
+        drop(inner);
+        drop(old);
     }
 
     /// Bytes of log published since the start.

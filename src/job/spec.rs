@@ -16,6 +16,14 @@ use std::time::Duration;
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Payload(pub Bytes);
 
+impl Payload {
+    /// A copy that keeps nothing else in memory: a payload may be a slice of all that it was submitted or stored with.
+    #[must_use]
+    pub fn apart(&self) -> Payload {
+        Payload(Bytes::copy_from_slice(&self.0))
+    }
+}
+
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Payload({} bytes)", self.0.len())

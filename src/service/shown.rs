@@ -200,6 +200,8 @@ impl Reading<'_> {
             shown.payload_bytes = submitted.payload.0.len() as u64;
             if self.detail == Detail::Listed {
                 submitted.payload = Payload::default();
+            } else {
+                submitted.payload = submitted.payload.apart();
             }
             shown.spec = Some(submitted);
         }

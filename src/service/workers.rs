@@ -123,7 +123,7 @@ impl Service {
                 frame = view.frame_of(grant.submitted_at);
             }
             let job =
-                frame.as_ref().and_then(|frame| submitted(&frame.events[grant.submitted_at.index as usize]));
+                frame.as_ref().and_then(|frame| copied(&frame.events[grant.submitted_at.index as usize]));
             missing |= job.is_none();
             bytes += job.as_ref().map_or(0, |job| job.payload.0.len());
             jobs.push(job);
@@ -192,7 +192,7 @@ fn read(
         }
         let job = match job {
             Some(job) => job,
-            None => submitted(&history.event(grant.submitted_at)?)
+            None => submitted(history.event(grant.submitted_at)?)
                 .expect("a grant points to the submission of its job"),
         };
         bytes += job.payload.0.len();
@@ -201,8 +201,17 @@ fn read(
     Ok(read)
 }
 
-fn submitted(event: &Event) -> Option<Submitted> {
-    if let Event::Submitted(job) = event { Some(job.clone()) } else { None }
+fn submitted(event: Event) -> Option<Submitted> {
+    if let Event::Submitted(job) = event { Some(job) } else { None }
+}
+
+/// The job, with a payload that does not keep its frame in memory however long the attempt takes. [MEM-1]
+fn copied(event: &Event) -> Option<Submitted> {
+    if let Event::Submitted(job) = event {
+        Some(Submitted { payload: job.payload.apart(), ..job.clone() })
+    } else {
+        None
+    }
 }
 
 impl Teller {

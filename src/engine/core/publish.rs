@@ -87,22 +87,16 @@ impl<L: Log> Core<L> {
         let published = Arc::new(Published::of(frame, draft.events));
         for frame in self.unpublished.drain(..).chain([published]) {
             published_bytes += frame.body_bytes as u64;
-            // A decoded event takes about as much again as its bytes in the log.
-            inner.frames_bytes += 2 * frame.body_bytes + 256;
-            inner.frames.push_back(frame);
+            inner.put_frame(frame);
         }
-        while inner.frames_bytes > self.options.ring_bytes
-            && inner.frames.len() > 1
-            && let Some(oldest) = inner.frames.pop_front()
-        {
-            inner.frames_bytes -= 2 * oldest.body_bytes + 256;
-        }
+        let old = inner.take_old_frames(self.options.ring_bytes);
         inner.newest = frame.position;
         let sequence = Sequence(frame.next_sequence().0 - 1);
         let seen = Seen { position: frame.position, sequence, time: frame.time, epoch: self.epoch };
         self.view.set_seen(seen);
         drop(inner);
         self.view.announce(seen, published_bytes);
+        drop(old);
         for queue in &draft.queues {
             self.warned.look_at(*queue, self.state.queue(*queue));
         }

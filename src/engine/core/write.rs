@@ -4,6 +4,8 @@ use crate::clock::Now;
 use crate::engine::core::Core;
 use crate::engine::core::Draft;
 use crate::engine::view::Published;
+use crate::job::event::Event;
+use crate::job::spec::Payload;
 use crate::log;
 use crate::log::Log;
 use crate::log::frame::Frame;
@@ -11,6 +13,28 @@ use crate::log::frame::Frame;
 use crate::seeded::Bug;
 use bytes::Bytes;
 use std::sync::Arc;
+
+impl Draft {
+    /// The body of the frame. The payloads of submitted jobs are slices of it from now on: a copy of each would stay in memory
+    /// beside it for as long as readers find the frame there. [MEM-1]
+    fn seal(&mut self) -> Bytes {
+        let mut body = std::mem::take(&mut self.body);
+        if !self.payloads.is_empty() {
+            body.shrink_to_fit();
+        }
+        self.events.shrink_to_fit();
+        let body = Bytes::from(body);
+        for (index, end) in std::mem::take(&mut self.payloads) {
+            if let Some(Event::Submitted(submitted)) = self.events.get_mut(index as usize) {
+                // The payload is the last thing of its event.
+                let sealed = body.slice(end - submitted.payload.0.len()..end);
+                debug_assert_eq!(sealed, submitted.payload.0, "an event ends with its payload");
+                submitted.payload = Payload(sealed);
+            }
+        }
+        body
+    }
+}
 
 impl<L: Log> Core<L> {
     /// Writes the frame that vouches for everything synced and syncs it: a clean stop leaves nothing to settle.
@@ -39,7 +63,7 @@ impl<L: Log> Core<L> {
         if draft.events.is_empty() || self.failed.is_some() {
             return;
         }
-        let frame = self.frame(Bytes::from(std::mem::take(&mut draft.body)), draft.updates);
+        let frame = self.frame(draft.seal(), draft.updates);
         match self.log.append(&frame) {
             Ok(()) => {
                 self.state.applied(frame.position, frame.time);

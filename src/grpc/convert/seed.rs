@@ -56,7 +56,7 @@ pub fn to_update(sequence: Sequence, event: &Event) -> Option<Update> {
     let state = match event {
         Event::Submitted(job) => {
             update.name = name_of(job);
-            update.payload = job.payload.0.clone();
+            update.payload = job.payload.apart().0;
             State::Submitted
         }
         Event::Started { .. } => State::Started,

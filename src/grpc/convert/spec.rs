@@ -17,6 +17,7 @@ use crate::job::spec::Payload;
 use crate::job::spec::Policy;
 use crate::proto::v1;
 use bytes::Bytes;
+use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,18 +32,31 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 256;
 pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
 const TRACESTATE_BYTES_MAX: usize = 512;
 
+/// Small payloads of one request lie together in pieces of so many bytes at most.
+const PIECE_BYTES_MAX: usize = 16 * 1_024;
+
 /// Turns the specs of one request into jobs. Jobs of one queue share its name.
 #[derive(Debug)]
 pub struct Specs<'a> {
     sizes: &'a Sizes,
     checks: &'a mut Checks,
     queue: Option<QueueName>,
+    /// Where the next payload goes.
+    piece: BytesMut,
+    /// How many bytes of payload are still to come, as far as that was told.
+    expected: usize,
 }
 
 impl Specs<'_> {
     /// A converter that notes violations in `checks`.
     pub fn new<'a>(sizes: &'a Sizes, checks: &'a mut Checks) -> Specs<'a> {
-        Specs { sizes, checks, queue: None }
+        Specs { sizes, checks, queue: None, piece: BytesMut::new(), expected: 0 }
+    }
+
+    /// The same, told that the payloads have so many bytes together.
+    #[must_use]
+    pub fn expecting(self, bytes: usize) -> Self {
+        Specs { expected: bytes, ..self }
     }
 
     /// The job that `spec` describes; `None` and a violation if it is not allowed.
@@ -91,7 +105,22 @@ impl Specs<'_> {
             self.checks.note(Reason::PayloadTooLarge, path, text);
             return None;
         }
-        Some(Payload(Bytes::copy_from_slice(payload)))
+        Some(self.copy(payload))
+    }
+
+    /// Small ones share an allocation, and go together: with the frame that the engine writes them to.
+    fn copy(&mut self, payload: &Bytes) -> Payload {
+        let bytes = payload.len();
+        let expected = self.expected;
+        self.expected = expected.saturating_sub(bytes);
+        if bytes == 0 || bytes > PIECE_BYTES_MAX / 4 {
+            return Payload(Bytes::copy_from_slice(payload));
+        }
+        if self.piece.capacity() < bytes {
+            self.piece = BytesMut::with_capacity(expected.clamp(bytes, PIECE_BYTES_MAX));
+        }
+        self.piece.extend_from_slice(payload);
+        Payload(self.piece.split().freeze())
     }
 
     /// The outer `None` is a violation, the inner one the default policy.

@@ -62,7 +62,8 @@ fn jobs(specs: Vec<v1::JobSpec>, field: &'static str, sizes: &Sizes, checks: &mu
     if !names::count(specs.len(), 1..=sizes.jobs_max, field, checks) {
         return Vec::new();
     }
-    let mut converter = Specs::new(sizes, checks);
+    let bytes = specs.iter().map(|spec| spec.payload.len()).sum();
+    let mut converter = Specs::new(sizes, checks).expecting(bytes);
     let convert = |(index, spec)| converter.job(spec, At::Element(field, index));
     specs.into_iter().enumerate().filter_map(convert).collect()
 }

@@ -365,6 +365,24 @@ fn a_violation_in_a_spec_leaves_the_next_one_unharmed() {
 }
 
 #[test]
+fn payloads_are_copied_out_of_the_message_whatever_their_sizes() {
+    let sizes = [0, 1, 100, 4_096, 4_097, 100, 20_000, 3, 0].repeat(40);
+    let payloads =
+        sizes.iter().zip(0..).map(|(bytes, number): (&usize, usize)| Bytes::from(vec![number as u8; *bytes]));
+    let payloads: Vec<Bytes> = payloads.collect();
+    let spec = |payload: &Bytes| v1::JobSpec { payload: payload.clone(), ..Default::default() };
+    let jobs = submit(payloads.iter().map(spec).collect()).unwrap();
+    for (job, payload) in jobs.iter().zip(&payloads) {
+        assert_eq!(job.payload.0, *payload);
+        assert!(payload.is_empty() || job.payload.0.as_ptr() != payload.as_ptr(), "the message is kept");
+    }
+    assert_eq!(jobs.len(), payloads.len());
+    drop(jobs);
+    let is_free = |payload: &Bytes| payload.is_empty() || payload.is_unique();
+    assert!(payloads.iter().all(is_free), "the message is kept");
+}
+
+#[test]
 fn updates_are_encoded_one_after_the_other_with_the_parts_that_were_asked_for() {
     let id = JobId::from_u128(7);
     let queue = "mail".parse().unwrap();

@@ -8,6 +8,7 @@ use crate::engine::view::Health;
 use crate::job::decide::submit::Accepted;
 use crate::job::decide::submit::Batch;
 use crate::job::decide::submit::Origin;
+use crate::job::event::Event;
 use crate::job::id::JobId;
 use crate::job::id::Position;
 use crate::job::spec::NewJob;
@@ -124,4 +125,28 @@ fn when_the_second_of_several_frames_fails_nobody_hears_of_the_first() {
         assert_eq!(answer.try_recv().unwrap().unwrap_err(), Error::OutcomeUnknown);
     }
     assert_eq!(rig.core.view().seen(), before);
+}
+
+/// [MEM-1]
+#[test]
+fn the_payloads_that_readers_find_in_memory_lie_in_one_piece_as_they_were_stored() {
+    let mut rig = Rig::new();
+    let payload = |byte: u8| Payload(vec![byte; 100 + usize::from(byte)].into());
+    let jobs = (0..50).map(|byte| NewJob { payload: payload(byte), ..job("q") }).collect();
+    let from = rig.next_position();
+    rig.submit(jobs).unwrap();
+    let frame = rig.core.view().frames(from, 1).unwrap().remove(0);
+    let stored = rig.core.archive().read(from, 0).unwrap().remove(0).events().unwrap();
+    assert_eq!(frame.events, stored);
+    let mut payloads = Vec::new();
+    for event in &frame.events {
+        if let Event::Submitted(submitted) = event {
+            payloads.push(submitted.payload.clone());
+        }
+    }
+    assert_eq!(payloads, (0..50).map(payload).collect::<Vec<_>>());
+    let place = |payload: &Payload| payload.0.as_ptr() as usize;
+    let span = place(&payloads[49]) + payloads[49].0.len() - place(&payloads[0]);
+    assert!(span < frame.body_bytes, "{span} bytes apart in a frame of {}", frame.body_bytes);
+    assert_ne!(place(&payloads[7].apart()), place(&payloads[7]));
 }
