@@ -32,6 +32,7 @@ pub use crate::client::worker::Worker;
 
 use crate::client::patience::Patience;
 use crate::engine::chance::Chance;
+use crate::grpc::status::Reason;
 use crate::proto::v1;
 use std::future::Future;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ pub struct Options {
     /// How long the pauses between the repeats of one call may take together; 30 s. A stream starts anew with each
     /// message that it receives.
     pub patience: Duration,
-    /// The same while the server has never answered this client; 30 s. Zero tells at once that nobody is there.
+    /// The same while the server has never answered this client; 30 s. Zero tells at once that nobody is there. A server that
+    /// has just started and still reads its history is there: what it cannot tell yet is waited for with `patience`.
     pub first_patience: Duration,
     /// A link on which nothing moves is given up after this time, within which it is asked for a sign of life; 30 s. [LEASE-2]
     pub silence: Duration,
@@ -137,6 +139,10 @@ impl Client {
                 }
                 Err(status) => self.failed(status),
             };
+            if error.reason() == Some(Reason::WorkTreeRebuilding) {
+                // It is there and will soon know again: waiting for it is another matter than waiting for one to come.
+                patience.extend(self.options.patience);
+            }
             let Some(pause) = patience.pause_after(&error, repeat) else { return Err(error) };
             tracing::debug!(error = &error as &dyn std::error::Error, ?pause, "repeating a call");
             tokio::time::sleep(pause).await;

@@ -39,6 +39,12 @@ impl Patience {
         (self.whole, self.left, self.next, self.bugs) = (whole, whole, PAUSE_MIN, 0);
     }
 
+    /// The pauses together may take as much as `whole`, those that were made included.
+    pub(crate) fn extend(&mut self, whole: Duration) {
+        self.left = self.left.saturating_add(whole.saturating_sub(self.whole));
+        self.whole = self.whole.max(whole);
+    }
+
     /// How long to wait before trying again after `error`; `None`: do not.
     pub(crate) fn pause_after(&mut self, error: &Error, repeat: Repeat) -> Option<Duration> {
         let allowed = match repeat {
@@ -109,6 +115,20 @@ mod tests {
         assert!(pauses.iter().all(|&pause| pause <= PAUSE_MAX));
         patience.restore(whole);
         assert!(patience.pause_after(&broken(), Repeat::Harmless).is_some_and(|pause| pause <= PAUSE_MIN));
+    }
+
+    #[test]
+    fn an_extended_patience_counts_the_pauses_before() {
+        let (short, whole) = (Duration::from_millis(100), Duration::from_secs(5));
+        let mut patience = Patience::new(short);
+        let pauses = |patience: &mut Patience| {
+            std::iter::from_fn(|| patience.pause_after(&broken(), Repeat::Harmless)).sum::<Duration>()
+        };
+        assert_eq!(pauses(&mut patience), short);
+        patience.extend(whole);
+        assert_eq!(pauses(&mut patience), whole - short);
+        patience.extend(whole);
+        assert_eq!(pauses(&mut patience), Duration::ZERO, "once is enough");
     }
 
     #[test]

@@ -191,6 +191,20 @@ fn lists_are_filtered_limited_and_say_that_there_is_more() {
     assert!(told(&server, &["ls", "--queue", "r"]).contains("scheduled"));
 }
 
+/// Right after a start the server may still read the history of finished jobs: that is waited for, by the first call too.
+#[test]
+fn finished_jobs_are_told_also_while_a_server_that_has_just_started_reads_its_history() {
+    let mut server = Server::start(&[]);
+    let lines = server.place().write("lines", &"x\n".repeat(10_000)).display().to_string();
+    let ids = told(&server, &["submit", "--lines", "--file", &lines]);
+    told(&server, &["queues", "purge", "default", "--waiting"]);
+    let last = ids.lines().last().expect("an id");
+    server.kill();
+    std::fs::remove_dir_all(server.place().data().join("work")).expect("it can be deleted at any time");
+    let server = server.again();
+    assert!(told(&server, &["get", last]).contains("cancelled"));
+}
+
 #[test]
 fn wrong_arguments_are_refused_before_the_server_is_asked() {
     let cases: [(&[&str], &str); 10] = [
