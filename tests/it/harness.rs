@@ -9,10 +9,12 @@ use rustix::process::Signal;
 use rustix::process::kill_process;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
+use std::process::ChildStderr;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Output;
@@ -20,6 +22,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -81,7 +84,37 @@ pub(crate) struct Server {
     flags: Vec<String>,
     child: Child,
     address: SocketAddr,
-    stderr: Arc<Mutex<String>>,
+    stderr: Heard,
+}
+
+/// What a process says on stderr, as it comes.
+pub(crate) struct Heard {
+    text: Arc<Mutex<String>>,
+    reading: JoinHandle<()>,
+}
+
+impl Heard {
+    pub(crate) fn from(stderr: ChildStderr) -> Heard {
+        let text = Arc::new(Mutex::new(String::new()));
+        let told = Arc::clone(&text);
+        let reading = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut told = told.lock().expect("no holder panics");
+                told.push_str(&line);
+                told.push('\n');
+            }
+        });
+        Heard { text, reading }
+    }
+
+    pub(crate) fn so_far(&self) -> String {
+        self.text.lock().expect("no holder panics").clone()
+    }
+
+    /// Waits until the last word of a process that has ended is heard, which may be later than its end.
+    pub(crate) fn await_last_word(&self) {
+        until("its last word is heard", || self.reading.is_finished().then_some(()));
+    }
 }
 
 impl Server {
@@ -92,7 +125,7 @@ impl Server {
 
     fn try_start(place: &Place, mut command: Command, flags: &[&str]) -> Result<Server, Output> {
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", &format!("{}:0", own_address()), "--data"])
             .arg(place.data())
             .args(flags)
             .stdin(Stdio::null())
@@ -100,17 +133,9 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let stderr = Arc::new(Mutex::new(String::new()));
         let (first, heard) = mpsc::channel();
         let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
-        let told = Arc::clone(&stderr);
-        let reading = std::thread::spawn(move || {
-            for line in BufReader::new(err).lines().map_while(Result::ok) {
-                let mut told = told.lock().expect("no holder panics");
-                told.push_str(&line);
-                told.push('\n');
-            }
-        });
+        let stderr = Heard::from(err);
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 // The test reads only the first line; the rest keeps the pipe from filling.
@@ -121,13 +146,12 @@ impl Server {
             Ok(line) => line,
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let status = child.wait().expect("it is our child");
-                reading.join().expect("reading does not panic");
-                let stderr = stderr.lock().expect("no holder panics").clone().into_bytes();
-                return Err(Output { status, stdout: Vec::new(), stderr });
+                stderr.await_last_word();
+                return Err(Output { status, stdout: Vec::new(), stderr: stderr.so_far().into_bytes() });
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 child.kill().expect("it is our child");
-                panic!("the server neither listens nor ends: {}", stderr.lock().expect("no holder panics"));
+                panic!("the server neither listens nor ends: {}", stderr.so_far());
             }
         };
         let address = line.strip_prefix("listening on ").expect("the first line says where it listens");
@@ -148,9 +172,14 @@ impl Server {
         &self.place
     }
 
-    /// What it has said on stderr so far.
+    /// What it has said on stderr so far; once it has ended, all of it.
     pub(crate) fn stderr(&self) -> String {
-        self.stderr.lock().expect("no holder panics").clone()
+        self.stderr.so_far()
+    }
+
+    /// Waits until it has made the files that it makes ahead, in small steps; the reserve is the last of them.
+    pub(crate) fn await_files(&self) {
+        until("the reserve is there", || self.place.data().join("reserve").exists().then_some(()));
     }
 
     /// A new connection.
@@ -179,7 +208,9 @@ impl Server {
 
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        until("the server ends", || self.child.try_wait().expect("it is our child"))
+        let status = until("the server ends", || self.child.try_wait().expect("it is our child"));
+        self.stderr.await_last_word();
+        status
     }
 
     /// SIGTERM, and the end.
@@ -214,6 +245,14 @@ impl Drop for Server {
     }
 }
 
+/// A loopback address that only this process listens at. A server that starts again on the port it had finds it free: at an
+/// address of all, a server of another test could have got that port in the meantime.
+fn own_address() -> Ipv4Addr {
+    // Process ids have 22 bits.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | high, middle, low)
+}
+
 /// The binary with these arguments and an environment without our variables.
 pub(crate) fn gangline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gangline"));
@@ -244,11 +283,11 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Every file and directory below `path`.
+/// Every file and directory below `path`. What a server removes meanwhile may be missing.
 pub(crate) fn tree(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![path.to_owned()];
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path).expect("it is a directory") {
+    if let Ok(entries) = std::fs::read_dir(path) {
+        for entry in entries {
             found.extend(tree(&entry.expect("it can be listed").path()));
         }
     }

@@ -13,12 +13,15 @@ use crate::verbs::shape;
 use crate::verbs::submit;
 use crate::verbs::told;
 use gangline::client::Client;
+use gangline::client::Error;
 use gangline::client::Options;
+use gangline::client::Submitter;
 use gangline::proto::v1;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::process::Stdio;
 use std::time::Duration;
+use tonic::Code;
 
 fn job(number: u64) -> v1::JobSpec {
     v1::JobSpec { payload: number.to_string().into(), ..v1::JobSpec::default() }
@@ -70,10 +73,22 @@ async fn a_producer_outlives_its_server_and_nothing_is_doubled() {
     assert_eq!(payloads(&client).await, expected);
 }
 
-/// A client that gives up at the first broken link, and soon takes a stream on which nothing moves for dead.
+/// A client that gives up at the first broken link once it has had an answer, and soon takes a stream on which nothing moves
+/// for dead.
 fn hasty() -> Options {
-    let (patience, first_patience) = (Duration::ZERO, Duration::ZERO);
-    Options { patience, first_patience, progress: Duration::from_millis(200), ..Options::default() }
+    Options { patience: Duration::ZERO, progress: Duration::from_millis(200), ..Options::default() }
+}
+
+/// What is accepted next. A server on a busy machine may begin to answer later than so hasty a client waits for it: that is
+/// told and gone on from. Anything else is no failure.
+async fn accepted(submitter: &mut Submitter) {
+    loop {
+        match submitter.accepted().await {
+            Ok(_) => return,
+            Err(Error::Link { source, .. }) if source.code() == Code::DeadlineExceeded => {}
+            Err(error) => panic!("it does not go on: {error:?}"),
+        }
+    }
 }
 
 /// The connection is alive, only what is sent on the stream does not arrive.
@@ -88,8 +103,8 @@ async fn a_stream_on_which_nothing_moves_is_opened_anew() {
             submitter.push(job(10 * (round - 1) + number));
         }
         while submitter.unanswered() > 0 {
-            let accepted = tokio::time::timeout(PATIENCE, submitter.accepted()).await;
-            accepted.expect("it does not wait for ever").expect("and is no failure");
+            let accepted = tokio::time::timeout(PATIENCE, accepted(&mut submitter)).await;
+            accepted.expect("it does not wait for ever");
         }
         sieve.lose();
     }
@@ -110,15 +125,15 @@ async fn a_queue_that_stays_full_is_waited_for() {
     }
     let waited = tokio::time::timeout(Duration::from_secs(2), async {
         while submitter.unanswered() > 0 {
-            submitter.accepted().await.expect("it goes on");
+            accepted(&mut submitter).await;
         }
     });
     assert!(waited.await.is_err(), "the queue is full");
     assert_eq!(submitter.last_ordinal(), 5);
     told(&server, &["queues", "set", "default", "--max-pending", "100"]);
     while submitter.unanswered() > 0 {
-        let accepted = tokio::time::timeout(PATIENCE, submitter.accepted()).await;
-        accepted.expect("there is room").expect("it goes on");
+        let accepted = tokio::time::timeout(PATIENCE, accepted(&mut submitter)).await;
+        accepted.expect("there is room");
     }
     let expected: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
     assert_eq!(payloads(&client).await, expected);

@@ -1,7 +1,6 @@
 //! An idle server costs next to nothing.
 
 use crate::harness::Server;
-use crate::harness::until;
 use gangline::clock::Clock;
 use std::time::Duration;
 use tonic_health::pb::HealthCheckRequest;
@@ -24,8 +23,7 @@ fn rss_kib(pid: u32) -> u64 {
 async fn an_idle_server_uses_no_cpu_and_little_memory() {
     let server = Server::start(&[]);
     server.health().await.check(HealthCheckRequest::default()).await.expect("it serves");
-    // The first start makes the log's files, in small steps; the reserve is the last of them.
-    until("the reserve is there", || server.place().data().join("reserve").exists().then_some(()));
+    server.await_files();
     let clock = Clock::system();
     // A window of time has to pass: it is what is measured.
     let (before, begun) = (cpu(server.pid()), clock.now().tick);

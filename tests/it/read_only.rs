@@ -6,6 +6,7 @@ use crate::harness::run;
 use crate::harness::stderr;
 use crate::harness::stdout;
 use crate::harness::tree;
+use crate::harness::until;
 use crate::history;
 use crate::verbs::submit;
 use crate::verbs::told;
@@ -129,7 +130,7 @@ fn a_damaged_directory_is_served_up_to_the_damage_and_readers_are_told_where_it_
     assert!(stderr(&refused).contains(&named), "{}", stderr(&refused));
 
     let mut server = place.serve(&["--read-only"]);
-    assert!(server.stderr().contains("read-only, up to the damage"), "{}", server.stderr());
+    until("it is said", || server.stderr().contains("read-only, up to the damage").then_some(()));
     let listed = json(&told(&server, &["ls", "--json"]));
     let states: Vec<&str> = listed.iter().map(|job| job["state"].as_str().expect("a state")).collect();
     assert_eq!(states, ["waiting", "dead", "succeeded"]);

@@ -122,6 +122,8 @@ fn the_hash_of_a_place_is_the_same_under_a_server_on_a_copy_and_after_it() {
     submit(&server, &["four"]);
     assert_eq!(at(&place.data()), live);
     let copy = place.data().with_file_name("copy");
+    // A copy fails if a file gets another name under it.
+    server.await_files();
     let copied = std::process::Command::new("cp").arg("-a").arg(place.data()).arg(&copy).status();
     assert!(copied.expect("it starts").success());
     assert_eq!(at(&copy), live);

@@ -195,7 +195,7 @@ fn lists_are_filtered_limited_and_say_that_there_is_more() {
 #[test]
 fn finished_jobs_are_told_also_while_a_server_that_has_just_started_reads_its_history() {
     let mut server = Server::start(&[]);
-    let lines = server.place().write("lines", &"x\n".repeat(10_000)).display().to_string();
+    let lines = server.place().write("lines", &"x\n".repeat(40_000)).display().to_string();
     let ids = told(&server, &["submit", "--lines", "--file", &lines]);
     told(&server, &["queues", "purge", "default", "--waiting"]);
     let last = ids.lines().last().expect("an id");

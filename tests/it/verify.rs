@@ -7,7 +7,11 @@ use crate::harness::stderr;
 use crate::harness::stdout;
 use crate::history;
 use crate::verbs::submit;
+use crate::verbs::told;
 use gangline::cli::exit::Exit;
+use gangline::client::Client;
+use gangline::client::Options;
+use gangline::proto::v1;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -164,8 +168,8 @@ fn a_server_under_load_and_after_kill_is_clean() {
 }
 
 /// The work tree is compared with the log on a copy: only of a stopped directory, which stays as it is.
-#[test]
-fn the_work_tree_of_a_stopped_directory_is_compared_with_the_log() {
+#[tokio::test]
+async fn the_work_tree_of_a_stopped_directory_is_compared_with_the_log() {
     let place = Place::new();
     let mut server = place.serve(&[]);
     for text in ["one", "two", "three"] {
@@ -192,9 +196,16 @@ fn the_work_tree_of_a_stopped_directory_is_compared_with_the_log() {
     let other = Place::new();
     let copied = Command::new("cp").arg("-a").arg(place.data()).arg(other.data()).status();
     assert!(copied.expect("it starts").success());
-    for (place, texts) in [(&place, ["four", "five"]), (&other, ["six", "seven"])] {
+    for (place, texts, commits) in [(&place, ["four", "five"], 0), (&other, ["six", "seven"], 3)] {
         let mut server = place.serve(&[]);
-        texts.iter().for_each(|text| drop(submit(&server, &[text])));
+        // In one frame: the tree is brought up to the end of the other log, and may not meet one of the two there. That is
+        // the longer one, however many frames each server added to vouch for others.
+        let client = Client::connect(&server.address().to_string(), Options::default()).expect("an address");
+        let job = |text: &'static str| v1::JobSpec { payload: text.into(), ..v1::JobSpec::default() };
+        client.submit(texts.map(job).into(), None).await.expect("submitted");
+        for sequence in 1..=commits {
+            told(&server, &["cursors", "commit", "reader", &sequence.to_string()]);
+        }
         assert!(server.terminate().success());
     }
     std::fs::remove_dir_all(other.data().join("work")).expect("it is ours");

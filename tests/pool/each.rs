@@ -10,6 +10,7 @@ use crate::rig::gone;
 use crate::rig::job;
 use crate::rig::text;
 use crate::rig::until;
+use gangline::job::event::Failure;
 use gangline::job::event::FailureKind;
 use gangline::job::event::Usage;
 use gangline::job::retry::Retryable;
@@ -60,11 +61,11 @@ async fn the_working_directory_and_limits_are_the_configured_ones() {
     let command = Command {
         directory: Some(directory.path().to_owned()),
         limits: Limits { open_files: Some(77), core_bytes: Some(0), ..Limits::default() },
-        // Limits are set just after the start, so the program gives the spawner a moment.
-        ..Command::new(["sh", "-c", "sleep 0.2; pwd; ulimit -n; ulimit -c"])
+        // Limits are set just after the start, so the program waits for them.
+        ..Command::new(["sh", "-c", "until test $(ulimit -n) = 77 && test $(ulimit -c) = 0; do :; done; pwd"])
     };
     let mut rig = Rig::of(Mode::Each(command));
-    let expected = format!("{}\n77\n0\n", directory.path().display());
+    let expected = format!("{}\n", directory.path().display());
     assert_eq!(text(rig.run(job(1, "")).await), expected);
     rig.end().await;
 }
@@ -126,9 +127,8 @@ async fn stdout_may_be_closed_early_and_stdin_left_unread() {
 #[tokio::test]
 async fn a_time_out_ends_also_what_ignores_sigterm() {
     let mut rig = Rig::of(each("trap '' TERM; echo $$ >&2; while :; do sleep 1; done"));
-    let outcome = rig.run(Assignment { timeout: Some(Duration::from_millis(100)), ..job(1, "") }).await;
-    let (failure, _) = failed(outcome, FailureKind::TimedOut);
-    assert_eq!(&*failure.message, "ran longer than its time-out of 100ms");
+    let (failure, timeout) = timed_out(&mut rig).await;
+    assert_eq!(*failure.message, *format!("ran longer than its time-out of {timeout:?}"));
     let process = failure.process.unwrap();
     assert_eq!(process.signal, Some(9));
     gone(process.stderr.trim().parse().unwrap()).await;
@@ -137,13 +137,26 @@ async fn a_time_out_ends_also_what_ignores_sigterm() {
 
 #[tokio::test]
 async fn a_time_out_gives_the_process_its_grace() {
-    let mut patient = config(each("trap 'echo tidied >&2; exit 0' TERM; sleep 1000 & wait"));
+    let mut patient = config(each("trap 'echo tidied >&2; exit 0' TERM; echo began >&2; sleep 1000 & wait"));
     patient.kill_grace = PATIENCE;
     let mut rig = Rig::new(patient);
-    let outcome = rig.run(Assignment { timeout: Some(Duration::from_millis(200)), ..job(1, "") }).await;
-    let process = failed(outcome, FailureKind::TimedOut).0.process.unwrap();
-    assert_eq!((process.exit_code, &*process.stderr), (Some(0), "tidied\n"));
+    let process = timed_out(&mut rig).await.0.process.unwrap();
+    assert_eq!((process.exit_code, &*process.stderr), (Some(0), "began\ntidied\n"));
     rig.end().await;
+}
+
+/// Runs a job that says something once it is as the test wants it, with the shortest time-out in which it comes so far here.
+async fn timed_out(rig: &mut Rig) -> (Failure, Duration) {
+    let mut timeout = Duration::from_millis(100);
+    for number in 1.. {
+        let outcome = rig.run(Assignment { timeout: Some(timeout), ..job(number, "") }).await;
+        let (failure, _) = failed(outcome, FailureKind::TimedOut);
+        if failure.process.as_ref().is_some_and(|process| !process.stderr.is_empty()) {
+            return (failure, timeout);
+        }
+        timeout *= 2;
+    }
+    unreachable!("numbers do not end")
 }
 
 #[tokio::test]
@@ -156,9 +169,12 @@ async fn a_grandchild_that_holds_the_pipe_is_killed_and_holds_nobody() {
 
 #[tokio::test]
 async fn a_process_that_left_the_group_dies_with_the_job() {
-    // Twice removed: its parent leaves the session too, and dies before the job ends.
-    let mut rig =
-        Rig::of(each("setsid sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" & sleep 0.1'; sleep 0.1"));
+    // Twice removed: its parent leaves the session too, and dies before the job ends, once both have left.
+    let directory = tempfile::tempdir().unwrap();
+    let note = directory.path().join("left").display().to_string();
+    let mut rig = Rig::of(each(&format!(
+        "setsid sh -c 'setsid sh -c \"echo \\$\\$; : > {note}; exec sleep 1000\" &'; until test -e {note}; do :; done"
+    )));
     let escaped: u32 = text(rig.run(job(1, "")).await).trim().parse().unwrap();
     assert!(!crate::rig::alive(escaped), "it was killed before the end of the job was told");
     rig.end().await;

@@ -54,7 +54,9 @@ async fn a_command_that_does_not_exist_is_found_out_at_the_start() {
 
 #[tokio::test]
 async fn at_the_stop_what_runs_may_finish_and_what_waits_is_released() {
-    let mut rig = Rig::of(each("echo begun >&2; sleep 0.1; echo done"));
+    let mut patient = config(each("sleep 0.1; echo done"));
+    patient.stop_grace = PATIENCE;
+    let mut rig = Rig::new(patient);
     rig.give(job(1, ""));
     rig.give(job(2, ""));
     until("the first has begun", || rig.pool.waiting() == 1).await;

@@ -8,6 +8,7 @@ use crate::rig::job;
 use crate::rig::serve;
 use crate::rig::text;
 use crate::rig::worker;
+use gangline::clock::Clock;
 use gangline::job::event::FailureKind;
 use gangline::job::retry::Retryable;
 use gangline::pool::Assignment;
@@ -15,6 +16,7 @@ use gangline::pool::Command;
 use gangline::pool::Mode;
 use gangline::pool::Outcome;
 use gangline::pool::Recycle;
+use gangline::pool::Report;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -141,20 +143,34 @@ async fn a_flood_of_progress_is_coalesced() {
         answer '"progress":0.75'
         answer '"result":1'"#;
     let mut rig = Rig::of(serve(&worker(flood)));
+    let clock = Clock::system();
+    let begun = clock.now().tick;
     assert_eq!(text(rig.run(job(1, "")).await), "1");
-    assert!((1..=20).contains(&rig.progress.len()), "{} reports of progress", rig.progress.len());
+    // One at once, and one in each half second.
+    let most = 1 + clock.now().tick.since(begun).as_millis() / 500;
+    let told = rig.progress.len();
+    assert!(told >= 1 && told as u128 <= most, "{told} reports of progress, {most} at most");
     assert_eq!(rig.progress[0].done, Some(2_500));
     rig.end().await;
 }
 
 #[tokio::test]
 async fn the_newest_progress_is_passed_on_when_its_time_has_come() {
-    let mut rig = Rig::of(serve(&worker(
-        r#"answer '"progress":0.1'; answer '"progress":0.2'; answer '"progress":0.9'; sleep 0.7; answer '"result":1'"#,
-    )));
-    assert_eq!(text(rig.run(job(1, "")).await), "1");
-    let told: Vec<Option<u16>> = rig.progress.iter().map(|progress| progress.done).collect();
-    assert_eq!(told, [Some(1_000), Some(9_000)]);
+    let directory = tempfile::tempdir().unwrap();
+    let go = directory.path().join("go");
+    // In one write, so that they are there together.
+    let script = r#"line='{"id":"'$id'","progress":0'; printf "$line.1}\n$line.2}\n$line.9}\n""#;
+    let wait = format!(r#"until test -e {}; do sleep 0.02; done; answer '"result":1'"#, go.display());
+    let mut rig = Rig::of(serve(&worker(&format!("{script}; {wait}"))));
+    rig.give(job(1, ""));
+    for expected in [1_000, 9_000] {
+        let report = rig.report().await;
+        let Report::Progress(_, progress) = report else { panic!("{report:?}") };
+        assert_eq!(progress.done, Some(expected));
+    }
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(text(rig.ended().await.1), "1");
+    assert_eq!(rig.progress, []);
     rig.end().await;
 }
 

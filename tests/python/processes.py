@@ -11,7 +11,7 @@ def children(pid: int) -> list[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
             found += [int(child) for child in (task / "children").read_text().split()]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # the thread has just ended
     return found
 
@@ -50,20 +50,24 @@ def lives(pid: int) -> bool:
 
 def cpu_seconds(pid: int) -> float:
     """CPU time that the process has used, to the nanosecond, all threads together."""
-    nanoseconds = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        nanoseconds += int((task / "schedstat").read_text().split()[0])
-    return nanoseconds / 1e9
+    return sum(int(text.split()[0]) for text in _of_threads(pid, "schedstat")) / 1e9
 
 
 def wake_ups(pid: int) -> int:
     """How often its threads have gone to sleep and been woken."""
-    count = 0
+    lines = [line for text in _of_threads(pid, "status") for line in text.splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+
+
+def _of_threads(pid: int, name: str) -> list[str]:
+    """The text of this file of each thread."""
+    found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for line in (task / "status").read_text().splitlines():
-            if line.startswith("voluntary_ctxt_switches"):
-                count += int(line.split()[1])
-    return count
+        try:
+            found.append((task / name).read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread has just ended
+    return found
 
 
 def cores() -> int:

@@ -1,6 +1,7 @@
 //! A remote pool under test: the real binary. It is killed when the test ends, and what it said is printed if the test
 //! failed.
 
+use crate::harness::Heard;
 use crate::harness::Server;
 use crate::harness::gangline;
 use crate::harness::until;
@@ -10,19 +11,15 @@ use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
 use serde_json::Value;
-use std::io::BufRead;
-use std::io::BufReader;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
 
 pub(super) struct Crew {
     child: Child,
-    stderr: Arc<Mutex<String>>,
+    stderr: Heard,
 }
 
 impl Crew {
@@ -43,22 +40,13 @@ impl Crew {
     /// A pool that this command starts.
     pub(super) fn of(mut command: Command) -> Crew {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let told = Arc::clone(&stderr);
-        let err = child.stderr.take().expect("piped");
-        std::thread::spawn(move || {
-            for line in BufReader::new(err).lines().map_while(Result::ok) {
-                let mut told = told.lock().expect("no holder panics");
-                told.push_str(&line);
-                told.push('\n');
-            }
-        });
+        let stderr = Heard::from(child.stderr.take().expect("piped"));
         Crew { child, stderr }
     }
 
-    /// What it has said on stderr so far.
+    /// What it has said on stderr so far; once it was waited for, all of it.
     pub(super) fn stderr(&self) -> String {
-        self.stderr.lock().expect("no holder panics").clone()
+        self.stderr.so_far()
     }
 
     /// How often it has said that it is ready.
@@ -75,6 +63,16 @@ impl Crew {
         self::signal(self.child.id(), signal);
     }
 
+    /// Stops it where it is; returns when every thread of it stands still, which the signal alone does not wait for.
+    pub(super) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        until("the pool stands still", || {
+            let mut tasks = std::fs::read_dir(&tasks).expect("it runs");
+            tasks.all(|task| stands_still(&task.expect("it can be listed").path())).then_some(())
+        });
+    }
+
     pub(super) fn is_running(&mut self) -> bool {
         self.ended().is_none()
     }
@@ -86,7 +84,9 @@ impl Crew {
 
     /// Waits for its end.
     pub(super) fn wait(&mut self) -> ExitStatus {
-        until("the pool ends", || self.child.try_wait().expect("it is our child"))
+        let status = until("the pool ends", || self.child.try_wait().expect("it is our child"));
+        self.stderr.await_last_word();
+        status
     }
 }
 
@@ -100,6 +100,12 @@ impl Drop for Crew {
             eprintln!("--- stderr of a pool ---\n{}---", self.stderr());
         }
     }
+}
+
+/// Whether a thread is stopped, or has ended.
+fn stands_still(task: &Path) -> bool {
+    let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 'Z', 'X']))
 }
 
 pub(super) fn signal(pid: u32, signal: Signal) {

@@ -114,7 +114,7 @@ fn a_pool_that_stood_still_cannot_finish_what_was_given_to_another() {
     let first = Crew::start(&server, &["-j1", "--each", "--", "sh", "-c", &noting(&note, &wait)]);
     let id = submit(&server, &["x"]);
     let child = pid_in(&note);
-    first.signal(Signal::STOP);
+    first.freeze();
     // The job itself goes on, and ends while its pool stands still.
     std::fs::write(&go, "").expect("the directory is ours");
     gone(child);
@@ -176,7 +176,7 @@ fn what_is_no_longer_its_own_is_killed_when_the_server_is_back() {
         Crew::start(&server, &["-j1", "--each", "--", "sh", "-c", &noting(&note, "exec sleep 1000")]);
     let id = submit(&server, &["x"]);
     let child = pid_in(&note);
-    crew.signal(Signal::STOP);
+    crew.freeze();
     let address = server.address().to_string();
     server.kill();
     let flags = ["--lease-period=500ms", "--reconnect-grace=100ms", &format!("--listen={address}")];
