@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,8 +32,6 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            # What a shell runs in its background ignores it, and so would the child.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         self._given = 0
         self._unread = b""
