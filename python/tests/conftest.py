@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOG = [sys.executable, str(Path(__file__).parent / "workers" / "dog.py")]
 
 os.environ.setdefault(BINARY_VARIABLE, str(ROOT / "target" / "debug" / "gangline"))
+
+# Started in the background by a shell, the suite ignores Ctrl-C, and so would every process that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 T = TypeVar("T")
 Connect = Callable[..., Any]
