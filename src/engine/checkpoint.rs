@@ -7,6 +7,7 @@ use crate::codec::Writer;
 use crate::engine::recover;
 use crate::engine::recover::apply_frame;
 use crate::engine::recover::each_frame;
+use crate::engine::view::IdHash;
 use crate::job::id::Epoch;
 use crate::job::id::JobId;
 use crate::job::id::Pointer;
@@ -156,7 +157,7 @@ pub fn advance<A: Archive>(archive: &A, to: Position, log_bytes_max: u64) -> Res
             let state = State::load_where(input, |id| touched.contains(&id))?;
             (head, touched, state)
         }
-        None => (CheckpointHead::EMPTY, HashSet::new(), State::default()),
+        None => (CheckpointHead::EMPTY, HashSet::default(), State::default()),
     };
     let mut taken = Taken { bytes: 0, max: log_bytes_max };
     each_frame(archive, from, to, |frame| {
@@ -177,7 +178,7 @@ fn store<A: Archive>(
     newest: Option<Position>,
     head: CheckpointHead,
     state: &State,
-    touched: &HashSet<JobId>,
+    touched: &HashSet<JobId, IdHash>,
 ) -> Result<u64, Error> {
     let mut failed = None;
     let mut bytes = 0;
@@ -189,7 +190,7 @@ fn store<A: Archive>(
             let mut input = archive.checkpoint(newest)?;
             let input = &mut Reader::over(&mut input);
             read_head(input)?;
-            Ok(state.save_merged(input, touched, out)?)
+            Ok(state.save_merged(input, |id| touched.contains(&id), out)?)
         });
         merged.map_err(|error| {
             // Disk space is for the log to judge; anything else is ours to tell.
@@ -216,8 +217,8 @@ fn touched<A: Archive>(
     to: Position,
     log_bytes_max: u64,
     last_id: JobId,
-) -> Result<HashSet<JobId>, Error> {
-    let mut touched = HashSet::new();
+) -> Result<HashSet<JobId, IdHash>, Error> {
+    let mut touched = HashSet::default();
     let mut taken = Taken { bytes: 0, max: log_bytes_max };
     each_frame(archive, from, to, |frame| {
         let position = frame.position;

@@ -26,7 +26,6 @@ use crate::job::state::State;
 use crate::job::table::Slot;
 use serde::Deserialize;
 use serde::Serialize;
-use std::collections::HashSet;
 use std::io::Write;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -180,21 +179,21 @@ impl State {
     }
 
     /// Writes the state that follows from the saved state `old` and this one, which holds the tables as they are now
-    /// and, of the jobs, only those that are `touched`.
+    /// and, of the jobs, only those that `touched` says.
     ///
     /// # Errors
     /// If `old` is not what [`State::save`] writes, or those of `out`.
     pub fn save_merged(
         &self,
         old: &mut Reader<'_>,
-        touched: &HashSet<JobId>,
+        touched: impl Fn(JobId) -> bool,
         out: &mut Writer<'_>,
     ) -> Result<(), Error> {
         self.save_tables(out)?;
         skip_tables(old)?;
         let mut own = self.jobs.in_id_order().into_iter().map(|slot| self.jobs.at(slot)).peekable();
         while let (Some(job), stored) = old.take_with_bytes::<Option<SavedJob>>()? {
-            if touched.contains(&job.id) {
+            if touched(job.id) {
                 continue;
             }
             while let Some(before) = own.next_if(|own| own.id < job.id) {
