@@ -152,6 +152,8 @@ impl Worker {
             Link::Opening(opening) => match opening.await {
                 Ok((open, first)) => {
                     self.client.note_reached();
+                    // There is a server: one that goes away again is waited for.
+                    self.patience.extend(self.client.options.patience);
                     if let Some(welcome) = &first.welcome {
                         // Tokens of this store mean nothing to one that was restored in its place.
                         self.hello.store_id.clone_from(&welcome.store_id);

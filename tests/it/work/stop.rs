@@ -117,6 +117,18 @@ fn without_its_server_a_pool_stops_at_once_if_it_has_nothing_to_tell() {
     assert!(crew.wait().success(), "{}", crew.stderr());
 }
 
+/// There is nobody yet who could give a second sign of life on its stream.
+#[test]
+fn a_pool_whose_server_dies_as_soon_as_it_is_ready_waits_for_the_next() {
+    let mut server = Server::start(&[]);
+    let crew = Crew::start(&server, &["--each", "--", "cat"]);
+    let address = server.address().to_string();
+    server.kill();
+    until("it notices", || crew.stderr().contains("the link to").then_some(()));
+    let _next = server.place().serve(&[&format!("--listen={address}")]);
+    crew.ready_again(2);
+}
+
 /// A result that cannot be told is waited for as long as the graces allow, and then it is said.
 #[test]
 fn results_that_could_not_be_told_are_said() {
