@@ -9,6 +9,9 @@ use crate::engine::core::tests::completed;
 use crate::engine::core::tests::job;
 use crate::engine::core::tests::with;
 use crate::engine::view::Health;
+use crate::engine::workers::Attach;
+use crate::engine::workers::Liveness;
+use crate::engine::workers::Unnamed;
 use crate::job::decide::finish::Finish;
 use crate::job::event::Failure;
 use crate::job::event::FailureKind;
@@ -16,6 +19,7 @@ use crate::job::retry::Retryable;
 use crate::job::spec::Payload;
 use crate::job::spec::Policy;
 use crate::job::state::JobState;
+use tokio::sync::mpsc::unbounded_channel;
 
 const MIB: u64 = 1 << 20;
 
@@ -61,6 +65,33 @@ fn under_half_a_segment_claims_stop_finishes_go_on_and_all_comes_back_by_itself(
     assert_eq!(hand.hear().grants[0].id, waits, "nobody had to ask again");
     assert_eq!(rig.core.view().health(), Health::Serving);
     assert!(rig.submit(vec![job("q")]).is_ok());
+}
+
+/// It lives, and cannot be told what it holds. [LEASE-2]
+#[test]
+fn a_worker_that_a_full_disk_refuses_keeps_its_leases_for_a_whole_period() {
+    let mut rig = Rig::new();
+    let _hand = rig.attach("w", &["q"], 1);
+    let id = rig.one();
+    rig.disk.fill();
+    let (outlet, _outputs) = unbounded_channel();
+    let attach = Attach {
+        name: "w".into(),
+        description: "".into(),
+        slots: 0,
+        queues: Vec::new(),
+        free: 0,
+        held: Vec::new(),
+        outlet,
+        liveness: Liveness::Signs,
+        unnamed: Unnamed::Lost,
+    };
+    assert_eq!(rig.call(|reply| Command::Attach(attach, reply)).err(), Some(Error::DiskFull));
+    rig.disk.empty();
+    rig.live(14_900);
+    assert_eq!(rig.core.view().job(id).unwrap().state, JobState::Running);
+    rig.live(200);
+    assert_ne!(rig.core.view().job(id).unwrap().state, JobState::Running);
 }
 
 /// [ACK-2]
