@@ -3,7 +3,9 @@
 //!
 //! bincode is unmaintained (RUSTSEC-2025-0141, no vulnerability), so it is walled in here.
 
-use serde::Deserialize;
+pub mod parts;
+
+use bincode::error::DecodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::Read;
@@ -29,9 +31,22 @@ pub enum Error {
     /// The bytes begin with a version this release does not know.
     #[error("stored with codec version {0}; this release reads version {VERSION}")]
     Version(u8),
+    /// The bytes end within a value.
+    #[error("stored bytes end within a value")]
+    Cut,
     /// The bytes are not a value of the expected kind.
     #[error("stored bytes do not decode: {0}")]
     Malformed(String),
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Error {
+        if matches!(error, DecodeError::UnexpectedEnd { .. }) {
+            Error::Cut
+        } else {
+            Error::Malformed(error.to_string())
+        }
+    }
 }
 
 /// Begins a run of values in `out` with the version byte.
@@ -55,12 +70,12 @@ impl<'a> Run<'a> {
     /// Checks the version byte of `bytes`.
     ///
     /// # Errors
-    /// [`Error::Version`] or, for no bytes at all, [`Error::Malformed`].
+    /// [`Error::Version`] or, for no bytes at all, [`Error::Cut`].
     pub fn open(bytes: &'a [u8]) -> Result<Run<'a>, Error> {
         match bytes.split_first() {
             Some((&VERSION, rest)) => Ok(Run { rest }),
             Some((&other, _)) => Err(Error::Version(other)),
-            None => Err(Error::Malformed("no bytes".to_owned())),
+            None => Err(Error::Cut),
         }
     }
 
@@ -73,21 +88,9 @@ impl<'a> Run<'a> {
     /// The next value.
     ///
     /// # Errors
-    /// [`Error::Malformed`].
+    /// [`Error::Cut`] or [`Error::Malformed`].
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        let (value, used) = bincode::serde::decode_from_slice(self.rest, CONFIG)
-            .map_err(|error| Error::Malformed(error.to_string()))?;
-        self.rest = &self.rest[used..];
-        Ok(value)
-    }
-
-    /// The next value, with runs of bytes and texts left where they are.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`].
-    pub fn borrow<T: Deserialize<'a>>(&mut self) -> Result<T, Error> {
-        let (value, used) = bincode::serde::borrow_decode_from_slice(self.rest, CONFIG)
-            .map_err(|error| Error::Malformed(error.to_string()))?;
+        let (value, used) = bincode::serde::decode_from_slice(self.rest, CONFIG)?;
         self.rest = &self.rest[used..];
         Ok(value)
     }
@@ -132,10 +135,10 @@ impl<'a> Reader<'a> {
     /// Reads and checks a version byte.
     ///
     /// # Errors
-    /// [`Error::Version`], or [`Error::Malformed`] when there is no byte.
+    /// [`Error::Version`], or [`Error::Cut`] when there is no byte.
     pub fn version(&mut self) -> Result<(), Error> {
         if self.bytes.len() == self.next && !self.read_on()? {
-            return Err(Error::Malformed("no bytes".to_owned()));
+            return Err(Error::Cut);
         }
         let version = self.bytes[self.next];
         self.next += 1;
@@ -145,26 +148,31 @@ impl<'a> Reader<'a> {
     /// The next value.
     ///
     /// # Errors
-    /// [`Error::Malformed`], also when the stream ends too early or cannot be read.
+    /// [`Error::Cut`] when the stream ends too early; [`Error::Malformed`], also when it cannot be read.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        Ok(self.take_with_bytes()?.0)
+        Ok(self.take_by(|run| run.take())?.0)
     }
 
-    /// The next value, and the bytes that it is stored in.
+    /// The next value as `take` reads it, and the bytes that it is stored in. `take` is called again when more had to be
+    /// read of the stream.
     ///
     /// # Errors
-    /// [`Error::Malformed`], also when the stream ends too early or cannot be read.
-    pub fn take_with_bytes<T: DeserializeOwned>(&mut self) -> Result<(T, &[u8]), Error> {
+    /// As for [`Reader::take`], and those of `take`.
+    pub fn take_by<T>(
+        &mut self,
+        take: impl Fn(&mut Run<'_>) -> Result<T, Error>,
+    ) -> Result<(T, &[u8]), Error> {
         loop {
-            match bincode::serde::decode_from_slice(&self.bytes[self.next..], CONFIG) {
-                Ok((value, used)) => {
-                    let from = self.next;
-                    self.next += used;
-                    return Ok((value, &self.bytes[from..self.next]));
+            let mut run = Run { rest: &self.bytes[self.next..] };
+            match take(&mut run) {
+                Ok(value) => {
+                    let (from, to) = (self.next, self.bytes.len() - run.remaining());
+                    self.next = to;
+                    return Ok((value, &self.bytes[from..to]));
                 }
                 // A value that is larger than what is there is read to its end.
-                Err(bincode::error::DecodeError::UnexpectedEnd { .. }) if self.read_on()? => {}
-                Err(error) => return Err(Error::Malformed(error.to_string())),
+                Err(Error::Cut) if self.read_on()? => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -219,7 +227,15 @@ impl Writer<'_> {
     /// # Errors
     /// Those of the stream.
     pub fn put<T: Serialize>(&mut self, value: &T) -> std::io::Result<()> {
-        put(value, &mut self.bytes);
+        self.put_by(|out| put(value, out))
+    }
+
+    /// Writes what `put` appends.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn put_by(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> std::io::Result<()> {
+        put(&mut self.bytes);
         self.write_on()
     }
 

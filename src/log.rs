@@ -180,11 +180,14 @@ pub trait Archive: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Damaged`] if the checkpoint is not what was written.
-    fn checkpoint(&self, at: Position) -> Result<Box<dyn Read + Send>, Error>;
+    fn checkpoint(&self, at: Position) -> Result<ReadCheckpoint, Error>;
 }
 
 /// Writes the content of a checkpoint into the given writer.
 pub type WriteCheckpoint<'a> = &'a mut dyn FnMut(&mut dyn Write) -> std::io::Result<()>;
+
+/// The content of a checkpoint that has been verified.
+pub type ReadCheckpoint = Box<dyn Read + Send>;
 
 /// Why a log refused or failed.
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,7 @@ use crate::job::state::State;
 use crate::log;
 use crate::log::Archive;
 use crate::log::Floor;
+use crate::log::ReadCheckpoint;
 use crate::log::causes::in_one_line;
 use crate::log::frame::Frame;
 use crate::log::frame::Hash;
@@ -130,27 +131,14 @@ pub fn load_from(input: &mut dyn Read) -> Result<(CheckpointHead, State), codec:
 /// [`Error`]; then nothing has changed.
 pub fn advance<A: Archive>(archive: &A, to: Position, log_bytes_max: u64) -> Result<Made, Error> {
     let to = to.min(archive.durable());
-    // A damaged one must not stop all later ones: the log still reaches the one before it.
-    let is_good = |at: &Position| match archive.checkpoint(*at) {
-        Ok(_) => true,
-        Err(error) => {
-            let (position, error) = (at.0, in_one_line(&error));
-            tracing::warn!(
-                position,
-                error,
-                "a checkpoint cannot be read; the next one is made from an older one"
-            );
-            false
-        }
-    };
-    let newest = archive.checkpoints()?.into_iter().find(is_good);
-    if newest.unwrap_or_default() >= to {
+    let newest = newest_good(archive)?;
+    let at = newest.as_ref().map(|(at, _)| *at);
+    if at.unwrap_or_default() >= to {
         return Ok(Made::default());
     }
-    let from = newest.unwrap_or_default().next();
+    let from = at.unwrap_or_default().next();
     let (mut head, touched, mut state) = match newest {
-        Some(at) => {
-            let mut input = archive.checkpoint(at)?;
+        Some((_, mut input)) => {
             let input = &mut Reader::over(&mut input);
             let head = read_head(input)?;
             let touched = touched(archive, from, to, log_bytes_max, head.last_id)?;
@@ -168,8 +156,27 @@ pub fn advance<A: Archive>(archive: &A, to: Position, log_bytes_max: u64) -> Res
         head = CheckpointHead { hash: frame.hash(), epoch: frame.epoch, last_id: state.last_id() };
         Ok(taken.take(frame))
     })?;
-    let bytes = store(archive, state.position(), newest, head, &state, &touched)?;
+    let bytes = store(archive, state.position(), at, head, &state, &touched)?;
     Ok(Made { log_bytes: taken.bytes, bytes })
+}
+
+/// The newest checkpoint that can be read, and its content. A damaged one must not stop all later ones: the log still
+/// reaches the one before it.
+fn newest_good<A: Archive>(archive: &A) -> Result<Option<(Position, ReadCheckpoint)>, Error> {
+    for at in archive.checkpoints()? {
+        match archive.checkpoint(at) {
+            Ok(content) => return Ok(Some((at, content))),
+            Err(error) => {
+                let (position, error) = (at.0, in_one_line(&error));
+                tracing::warn!(
+                    position,
+                    error,
+                    "a checkpoint cannot be read; the next one is made from an older one"
+                );
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn store<A: Archive>(
@@ -222,9 +229,10 @@ fn touched<A: Archive>(
     let mut taken = Taken { bytes: 0, max: log_bytes_max };
     each_frame(archive, from, to, |frame| {
         let position = frame.position;
-        let events = frame.events().map_err(|source| recover::Error::Frame { position, source })?;
-        let ids = events.iter().filter_map(|event| event.job().map(|(id, _)| id));
-        touched.extend(ids.filter(|id| *id <= last_id));
+        let seen = frame.skim(|_, glimpse| {
+            touched.extend(glimpse.job().map(|(id, _)| id).filter(|id| *id <= last_id));
+        });
+        seen.map_err(|source| recover::Error::Frame { position, source })?;
         Ok(taken.take(frame))
     })?;
     Ok(touched)

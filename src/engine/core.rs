@@ -316,7 +316,7 @@ impl<L: Log> Core<L> {
         if self.draft.events.is_empty() {
             codec::begin(&mut self.draft.body);
         }
-        codec::put(&event, &mut self.draft.body);
+        event.put(&mut self.draft.body);
         if let Event::Submitted(_) = event {
             self.draft.payloads.push((index, self.draft.body.len()));
         }

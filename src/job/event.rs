@@ -6,6 +6,7 @@
 //! `codec::VERSION` when a stored structure changes. [FMT-1]
 
 pub mod glimpse;
+pub mod stored;
 
 use crate::clock::Timestamp;
 use crate::job::id::Epoch;

@@ -2,6 +2,10 @@
 //! states give equal bytes, and sorted, so that a new checkpoint is made by merging the old one with the log
 //! since, holding only the touched jobs in memory. [LOG-3]
 
+mod row;
+
+pub use crate::job::saved::row::SavedJob;
+
 use crate::clock::Timestamp;
 use crate::codec;
 use crate::codec::Reader;
@@ -9,14 +13,13 @@ use crate::codec::Writer;
 use crate::job::dedupe::Key;
 use crate::job::dedupe::Producer;
 use crate::job::id::JobId;
-use crate::job::id::LeaseToken;
-use crate::job::id::Pointer;
 use crate::job::id::Position;
 use crate::job::id::QueueName;
-use crate::job::id::QueueNo;
 use crate::job::id::Sequence;
 use crate::job::queue::Counts;
-use crate::job::spec::Policy;
+use crate::job::saved::row::SavedStage;
+use crate::job::saved::row::put_row;
+use crate::job::saved::row::take_row;
 use crate::job::spec::QueueSettings;
 use crate::job::state::Job;
 use crate::job::state::NamedCursor;
@@ -62,87 +65,6 @@ struct SavedQueue {
     counts: Counts,
 }
 
-#[derive(Serialize, Deserialize)]
-enum SavedStage {
-    Waiting { due: Timestamp },
-    Running { token: LeaseToken, worker: Arc<str> },
-    Dead { sequence: Sequence },
-}
-
-/// One live job of a saved state.
-#[derive(Serialize, Deserialize)]
-pub struct SavedJob {
-    id: JobId,
-    stage: SavedStage,
-    submitted: Sequence,
-    submitted_at: Pointer,
-    expires: Timestamp,
-    failures: Vec<Pointer>,
-    payload_bytes: u32,
-    queue: QueueNo,
-    policy: Option<Policy>,
-    key: Option<u128>,
-    attempt: u32,
-    failed: u16,
-    crashed: u16,
-    timed_out: u16,
-    lost: u16,
-    generation: u16,
-    priority: i8,
-}
-
-impl SavedJob {
-    /// Its identity.
-    #[must_use]
-    pub fn id(&self) -> JobId {
-        self.id
-    }
-
-    /// Its queue.
-    #[must_use]
-    pub fn queue(&self) -> QueueNo {
-        self.queue
-    }
-
-    /// Its `submitted` update: sequence and place.
-    #[must_use]
-    pub fn submitted(&self) -> (Sequence, Pointer) {
-        (self.submitted, self.submitted_at)
-    }
-
-    /// Its `dead` update, if it is dead: sequence and place. Its last failure is its death.
-    #[must_use]
-    pub fn died(&self) -> Option<(Sequence, Pointer)> {
-        match self.stage {
-            SavedStage::Dead { sequence } => self.failures.last().map(|at| (sequence, *at)),
-            SavedStage::Waiting { .. } | SavedStage::Running { .. } => None,
-        }
-    }
-
-    /// Attempts started so far.
-    #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    /// How often an operator gave it a new life.
-    #[must_use]
-    pub fn generation(&self) -> u16 {
-        self.generation
-    }
-
-    /// Length of its payload.
-    #[must_use]
-    pub fn payload_bytes(&self) -> u32 {
-        self.payload_bytes
-    }
-
-    /// Pointers to the events that must be carried while the job lives.
-    pub fn carried(&self) -> impl Iterator<Item = Pointer> {
-        std::iter::once(self.submitted_at).chain(self.failures.iter().copied())
-    }
-}
-
 impl State {
     /// Writes the whole state.
     ///
@@ -151,9 +73,9 @@ impl State {
     pub fn save(&self, out: &mut Writer<'_>) -> std::io::Result<()> {
         self.save_tables(out)?;
         for slot in self.jobs.in_id_order() {
-            out.put(&Some(self.saved(self.jobs.at(slot))))?;
+            out.put_by(|out| put_row(Some(&self.saved(self.jobs.at(slot))), out))?;
         }
-        out.put(&None::<SavedJob>)
+        out.put_by(|out| put_row(None, out))
     }
 
     /// Reads a whole state.
@@ -170,7 +92,7 @@ impl State {
     /// If the stream is not what [`State::save`] writes.
     pub fn load_where(input: &mut Reader<'_>, wanted: impl Fn(JobId) -> bool) -> Result<State, codec::Error> {
         let mut state = State::load_tables(input)?;
-        while let Some(job) = input.take::<Option<SavedJob>>()? {
+        while let (Some(job), _) = input.take_by(take_row)? {
             if wanted(job.id) {
                 state.restore(job);
             }
@@ -192,20 +114,20 @@ impl State {
         self.save_tables(out)?;
         skip_tables(old)?;
         let mut own = self.jobs.in_id_order().into_iter().map(|slot| self.jobs.at(slot)).peekable();
-        while let (Some(job), stored) = old.take_with_bytes::<Option<SavedJob>>()? {
+        while let (Some(job), stored) = old.take_by(take_row)? {
             if touched(job.id) {
                 continue;
             }
             while let Some(before) = own.next_if(|own| own.id < job.id) {
-                out.put(&Some(self.saved(before)))?;
+                out.put_by(|out| put_row(Some(&self.saved(before)), out))?;
             }
             // As it stands: most jobs of a large backlog are not touched.
             out.put_bytes(stored)?;
         }
         for job in own {
-            out.put(&Some(self.saved(job)))?;
+            out.put_by(|out| put_row(Some(&self.saved(job)), out))?;
         }
-        Ok(out.put(&None::<SavedJob>)?)
+        Ok(out.put_by(|out| put_row(None, out))?)
     }
 
     /// A digest of the canonical bytes: equal for equal states. [LOG-3]
@@ -350,7 +272,7 @@ impl State {
 /// If the stream is not what [`State::save`] writes.
 pub fn each_job(input: &mut Reader<'_>, mut see: impl FnMut(SavedJob)) -> Result<(), codec::Error> {
     skip_tables(input)?;
-    while let Some(job) = input.take::<Option<SavedJob>>()? {
+    while let (Some(job), _) = input.take_by(take_row)? {
         see(job);
     }
     Ok(())

@@ -117,8 +117,15 @@ impl Frame {
     /// If the body is not what a writer of this release stores, or does not hold as many updates as the header says:
     /// sequences would shift. [LOG-1]
     pub fn events(&self) -> Result<Vec<Event>, codec::Error> {
+        let mut run = codec::Run::open(&self.body)?;
         let mut events = Vec::with_capacity(self.events_likely());
-        self.walk(|_, event| events.push(event))?;
+        let mut updates = 0;
+        while !run.is_empty() {
+            let event = Event::take(&mut run)?;
+            updates += usize::from(event.is_update());
+            events.push(event);
+        }
+        self.check_updates(updates)?;
         Ok(events)
     }
 
@@ -140,7 +147,7 @@ impl Frame {
             }
             if wanted(&glimpse) {
                 numbers.push(updates);
-                events.push(start.clone().take()?);
+                events.push(Event::take(&mut start.clone())?);
             }
             updates += 1;
         }
@@ -154,7 +161,7 @@ impl Frame {
     /// As for [`Frame::events`].
     pub fn indexed(&self) -> Result<Indexed, codec::Error> {
         let mut starts = Vec::with_capacity(self.events_likely());
-        self.walk(|at, _| starts.push(u32::try_from(at).unwrap_or(u32::MAX)))?;
+        self.skim(|at, _| starts.push(u32::try_from(at).unwrap_or(u32::MAX)))?;
         // A body that was read is a slice of a larger piece of the file, which must not be kept with it. [MEM-1]
         Ok(Indexed { body: Bytes::copy_from_slice(&self.body), starts })
     }
@@ -164,15 +171,18 @@ impl Frame {
         (self.updates as usize).min(self.body.len() / UPDATE_BYTES_MIN)
     }
 
-    /// Shows every event and the byte of the body at which it begins, and checks their number.
-    fn walk(&self, mut see: impl FnMut(usize, Event)) -> Result<(), codec::Error> {
+    /// Shows a glimpse of every event, and the byte of the body at which it begins, and checks the number of updates.
+    ///
+    /// # Errors
+    /// As for [`Frame::events`].
+    pub fn skim(&self, mut see: impl FnMut(usize, Glimpse)) -> Result<(), codec::Error> {
         let mut run = codec::Run::open(&self.body)?;
         let mut updates = 0;
         while !run.is_empty() {
             let at = self.body.len() - run.remaining();
-            let event: Event = run.take()?;
-            updates += usize::from(event.is_update());
-            see(at, event);
+            let glimpse = Glimpse::take(&mut run)?;
+            updates += usize::from(glimpse.job().is_some());
+            see(at, glimpse);
         }
         self.check_updates(updates)
     }
@@ -201,7 +211,7 @@ impl Indexed {
     /// None for a frame that was indexed whole.
     pub fn get(&self, index: u32) -> Result<Option<Event>, codec::Error> {
         let start = usize::try_from(index).ok().and_then(|index| self.starts.get(index));
-        start.map(|start| codec::Run::at(&self.body, *start as usize).take()).transpose()
+        start.map(|start| Event::take(&mut codec::Run::at(&self.body, *start as usize))).transpose()
     }
 
     /// How much memory it takes, in bytes.
@@ -217,7 +227,7 @@ pub fn body_of(events: &[Event]) -> Bytes {
     let mut body = Vec::with_capacity(64 + 64 * events.len());
     codec::begin(&mut body);
     for event in events {
-        codec::put(event, &mut body);
+        event.put(&mut body);
     }
     Bytes::from(body)
 }

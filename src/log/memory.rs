@@ -17,6 +17,7 @@ use crate::log::Floor;
 use crate::log::Head;
 use crate::log::Limits;
 use crate::log::Log;
+use crate::log::ReadCheckpoint;
 use crate::log::Room;
 use crate::log::WriteCheckpoint;
 use crate::log::frame::Frame;
@@ -25,7 +26,6 @@ use crate::log::frame::Hash;
 use crate::seeded::Bug;
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -438,7 +438,7 @@ impl Archive for MemoryArchive {
         Ok(self.disk.lock().checkpoints.keys().rev().copied().collect())
     }
 
-    fn checkpoint(&self, at: Position) -> Result<Box<dyn Read + Send>, Error> {
+    fn checkpoint(&self, at: Position) -> Result<ReadCheckpoint, Error> {
         let platter = self.disk.lock();
         let content = platter.checkpoints.get(&at).cloned();
         let content = content.ok_or(broken("opening", std::io::ErrorKind::NotFound))?;

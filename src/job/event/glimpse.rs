@@ -1,11 +1,14 @@
 //! What a filter asks of a stored event, read without building the event: payloads, results and texts are passed over where
 //! they lie. For the three kinds that nearly all of a log consists of; any other is decoded whole.
 
-use crate::clock::Timestamp;
 use crate::codec;
 use crate::codec::Run;
 use crate::job::event::Event;
-use crate::job::event::Usage;
+use crate::job::event::stored::STARTED;
+use crate::job::event::stored::SUBMITTED;
+use crate::job::event::stored::SUCCEEDED;
+use crate::job::event::stored::take_head;
+use crate::job::event::stored::take_usage;
 use crate::job::id::JobId;
 use crate::job::id::QueueNo;
 use crate::job::spec::Extra;
@@ -24,17 +27,6 @@ pub enum Glimpse {
     Other(Event),
 }
 
-/// The numbers of their variants in the log, where they never change. [FMT-1]
-const SUBMITTED: u8 = 0;
-const STARTED: u8 = 1;
-const SUCCEEDED: u8 = 5;
-
-/// The fields behind the variant's number, in their order in the log.
-type SubmittedFields<'a> =
-    (u8, JobId, QueueNo, i8, Timestamp, Option<Box<Policy>>, Option<Box<Extra>>, &'a [u8]);
-type StartedFields<'a> = (u8, JobId, QueueNo, u32, &'a str);
-type SucceededFields<'a> = (u8, JobId, QueueNo, u32, &'a [u8], &'a str, Option<Usage>);
-
 impl Glimpse {
     /// The next event of `run`.
     ///
@@ -43,15 +35,22 @@ impl Glimpse {
     pub fn take(run: &mut Run<'_>) -> Result<Glimpse, codec::Error> {
         Ok(match run.variant() {
             Some(SUBMITTED) => {
-                let (_, id, queue, ..) = run.borrow::<SubmittedFields<'_>>()?;
+                let (id, queue) = take_head(run)?;
+                let (_priority, _due) = (run.byte()?, run.integer::<u64>()?);
+                run.option(Run::take::<Policy>)?;
+                run.option(Run::take::<Extra>)?;
+                let _payload = run.bytes()?;
                 Glimpse::Submitted(id, queue)
             }
             Some(STARTED) => {
-                let (_, id, queue, ..) = run.borrow::<StartedFields<'_>>()?;
+                let (id, queue) = take_head(run)?;
+                let (_attempt, _worker) = (run.integer::<u32>()?, run.text()?);
                 Glimpse::Started(id, queue)
             }
             Some(SUCCEEDED) => {
-                let (_, id, queue, ..) = run.borrow::<SucceededFields<'_>>()?;
+                let (id, queue) = take_head(run)?;
+                let (_attempt, _result, _content_type) = (run.integer::<u32>()?, run.bytes()?, run.text()?);
+                let _usage = take_usage(run)?;
                 Glimpse::Succeeded(id, queue)
             }
             Some(_) | None => Glimpse::Other(run.take()?),

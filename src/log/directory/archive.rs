@@ -10,6 +10,7 @@ use crate::job::id::StoreId;
 use crate::log::Archive;
 use crate::log::Error;
 use crate::log::Floor;
+use crate::log::ReadCheckpoint;
 use crate::log::WriteCheckpoint;
 use crate::log::directory::cache::Frames;
 use crate::log::directory::cache::Readers;
@@ -26,7 +27,6 @@ use crate::log::directory::trim;
 use crate::log::frame::Frame;
 use crate::log::frame::Indexed;
 use std::io::ErrorKind;
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::RwLock;
@@ -303,7 +303,7 @@ impl Archive for DirectoryArchive {
         checkpoint::list(&self.shared.layout)
     }
 
-    fn checkpoint(&self, at: Position) -> Result<Box<dyn Read + Send>, Error> {
+    fn checkpoint(&self, at: Position) -> Result<ReadCheckpoint, Error> {
         checkpoint::open(&self.shared.layout, self.shared.store, at)
     }
 }

@@ -4,6 +4,7 @@ use crate::job::id::Position;
 use crate::job::id::Sequence;
 use crate::job::id::StoreId;
 use crate::log::Error;
+use crate::log::ReadCheckpoint;
 use crate::log::WriteCheckpoint;
 use crate::log::directory::layout;
 use crate::log::directory::layout::Layout;
@@ -61,7 +62,7 @@ pub(crate) fn list(layout: &Layout) -> Result<Vec<Position>, Error> {
 }
 
 /// A reader over the content of the checkpoint at `at`, after all of it has been verified.
-pub(crate) fn open(layout: &Layout, store: StoreId, at: Position) -> Result<Box<dyn Read + Send>, Error> {
+pub(crate) fn open(layout: &Layout, store: StoreId, at: Position) -> Result<ReadCheckpoint, Error> {
     let path = layout.checkpoint(at);
     let bad = |what: &str| {
         damaged(

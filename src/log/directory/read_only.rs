@@ -13,6 +13,7 @@ use crate::job::id::Position;
 use crate::job::id::StoreId;
 use crate::log::Error;
 use crate::log::Floor;
+use crate::log::ReadCheckpoint;
 use crate::log::directory::carry::Carry;
 use crate::log::directory::checkpoint;
 use crate::log::directory::format;
@@ -29,7 +30,6 @@ use crate::log::directory::window::fill;
 use crate::log::frame::Frame;
 use bytes::Bytes;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -173,7 +173,7 @@ impl ReadOnly {
     ///
     /// # Errors
     /// [`Error::Damaged`], or an input/output error.
-    pub fn checkpoint(&self, at: Position, store: StoreId) -> Result<Box<dyn Read + Send>, Error> {
+    pub fn checkpoint(&self, at: Position, store: StoreId) -> Result<ReadCheckpoint, Error> {
         checkpoint::open(&self.layout, store, at)
     }
 }

@@ -93,7 +93,7 @@ impl Copy {
     /// Writes an event, if it fits.
     pub(in crate::offline) fn write(&mut self, event: &Event) -> Result<Written, Error> {
         let mut bytes = Vec::with_capacity(128);
-        codec::put(event, &mut bytes);
+        event.put(&mut bytes);
         let room = self.log.as_ref().map_or(FRAME_BYTES_MAX, |log| log.limits().frame_bytes_max);
         let begins_batch = matches!(event, Event::KeyTaken { .. }) && self.grown;
         if !matches!(event, Event::Submitted(_) | Event::QueueMade { .. }) {
