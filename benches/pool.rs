@@ -7,6 +7,8 @@ use gangline::job::id::JobId;
 use gangline::pool::Assignment;
 use gangline::pool::Command;
 use gangline::pool::Config;
+use gangline::pool::Execution;
+use gangline::pool::ExecutionNo;
 use gangline::pool::Mode;
 use gangline::pool::Outcome;
 use gangline::pool::Pool;
@@ -115,29 +117,29 @@ fn plain_exec() {
 async fn drive(pool: &Pool, reports: &mut Receiver<Report>, count: u64) {
     let (mut given, mut ended) = (0, 0);
     // Every job ends once: the sum of their numbers would tell a lost one from a doubled one.
-    let mut numbers: u128 = 0;
+    let mut numbers = 0;
     let mut batch = Vec::with_capacity(256);
     while ended < count {
         let room = (Pool::WAITING_MAX - pool.waiting()) as u64;
-        let jobs: Vec<Assignment> = (given..count.min(given + room)).map(no_op).collect();
+        let jobs: Vec<Execution> = (given..count.min(given + room)).map(no_op).collect();
         given += jobs.len() as u64;
         assert!(pool.give(jobs).is_empty());
         reports.recv_many(&mut batch, 256).await;
         for report in batch.drain(..) {
-            let Report::Ended(attempt, Outcome::Completed { result, .. }) = &report else {
+            let Report::Ended(execution, Outcome::Completed { result, .. }) = &report else {
                 panic!("{report:?}")
             };
             // The no-op worker answers with the length of the line it read: proof that it read this job's.
             assert!(result.is_empty() || result.len() == 3, "{report:?}");
-            numbers += attempt.id.as_u128();
+            numbers += execution.0;
             ended += 1;
         }
     }
-    assert_eq!(numbers, u128::from(count) * u128::from(count - 1) / 2);
+    assert_eq!(numbers, count * (count - 1) / 2);
 }
 
-fn no_op(number: u64) -> Assignment {
-    Assignment {
+fn no_op(number: u64) -> Execution {
+    let job = Assignment {
         id: JobId::from_u128(number.into()),
         attempt: 1,
         queue: "bench".parse().expect("a queue name"),
@@ -146,7 +148,8 @@ fn no_op(number: u64) -> Assignment {
         traceparent: "".into(),
         labels: Vec::new(),
         timeout: Some(Duration::from_secs(60)),
-    }
+    };
+    Execution { number: ExecutionNo(number), job }
 }
 
 /// The worker: answers each line, and flushes when it has read all that was there.

@@ -75,29 +75,28 @@ pub struct Assignment {
     pub timeout: Option<Duration>,
 }
 
-impl Assignment {
-    fn attempt_id(&self) -> AttemptId {
-        AttemptId { id: self.id, attempt: self.attempt }
-    }
-}
-
-/// One execution of a job: a pool may still be ending an attempt when it is given the next.
+/// One execution in a pool, numbered by whoever gives it. Job and attempt do not tell two executions apart: a server that was
+/// restored from a backup gives the same attempt once more, and the pool may still be ending the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AttemptId {
-    /// The job.
-    pub id: JobId,
-    /// Which execution, from 1.
-    pub attempt: u32,
+pub struct ExecutionNo(pub u64);
+
+/// A job that a pool is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// By which the pool tells of it; no other that the pool is given has it.
+    pub number: ExecutionNo,
+    /// What is to be done.
+    pub job: Assignment,
 }
 
 /// What a pool tells about a job that it was given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
     /// How far it is; at most one each 500 ms, the newest wins.
-    Progress(AttemptId, Progress),
+    Progress(ExecutionNo, Progress),
     /// Its execution has ended. Each job given to a pool ends with exactly one such report, unless it is
     /// taken back.
-    Ended(AttemptId, Outcome),
+    Ended(ExecutionNo, Outcome),
 }
 
 /// How a pool works on its jobs.
@@ -197,7 +196,7 @@ pub struct Pool {
     backlog: Arc<Backlog>,
     /// Kept so that the reports end with the pool and not with its slots.
     _reports: mpsc::Sender<Report>,
-    cancels: Vec<mpsc::Sender<AttemptId>>,
+    cancels: Vec<mpsc::Sender<ExecutionNo>>,
 }
 
 impl Pool {
@@ -248,8 +247,8 @@ impl Pool {
     /// Gives the pool jobs to work on, in order. Returns those it has no room for: beyond
     /// [`Pool::WAITING_MAX`], and all of them once the shutdown has begun.
     #[must_use = "what is returned will not be worked on"]
-    pub fn give(&self, jobs: Vec<Assignment>) -> Vec<Assignment> {
-        self.backlog.put(jobs)
+    pub fn give(&self, executions: Vec<Execution>) -> Vec<Execution> {
+        self.backlog.put(executions)
     }
 
     /// The most jobs that may wait in a pool for a slot.
@@ -263,21 +262,21 @@ impl Pool {
 
     /// Takes back the jobs that no slot has begun, but for the `keep` that are next. There will be no report about them.
     #[must_use = "what is returned will not be worked on"]
-    pub fn take_back(&self, keep: usize) -> Vec<Assignment> {
+    pub fn take_back(&self, keep: usize) -> Vec<Execution> {
         self.backlog.take_back(keep)
     }
 
     /// Takes one job back that no slot has begun; says whether it was there. There will be no report about it.
-    pub fn withdraw(&self, attempt: AttemptId) -> bool {
-        self.backlog.remove(attempt)
+    pub fn withdraw(&self, execution: ExecutionNo) -> bool {
+        self.backlog.remove(execution)
     }
 
     /// Stops one execution that a slot has begun: SIGTERM, the grace, SIGKILL. It ends as [`Outcome::Cancelled`], unless it
     /// ends by itself first; a job the pool does not have is no error. The reports must be read meanwhile.
-    pub async fn stop(&self, attempt: AttemptId) {
+    pub async fn stop(&self, execution: ExecutionNo) {
         for slot in &self.cancels {
             // A slot whose task has ended has no job to stop.
-            slot.send(attempt).await.ok();
+            slot.send(execution).await.ok();
         }
     }
 }

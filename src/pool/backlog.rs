@@ -1,7 +1,7 @@
 //! The jobs of a pool that no slot has begun. Slots take from it by themselves, so that a fast one takes more.
 
-use crate::pool::Assignment;
-use crate::pool::AttemptId;
+use crate::pool::Execution;
+use crate::pool::ExecutionNo;
 use std::collections::VecDeque;
 use std::sync::Condvar;
 use std::sync::Mutex;
@@ -23,7 +23,7 @@ pub(crate) struct Backlog {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    jobs: VecDeque<Assignment>,
+    jobs: VecDeque<Execution>,
     closed: bool,
     /// Threads that wait for a job.
     sleepers: usize,
@@ -35,7 +35,7 @@ impl Backlog {
     }
 
     /// Adds jobs at the end; returns those there is no room for.
-    pub(crate) fn put(&self, mut jobs: Vec<Assignment>) -> Vec<Assignment> {
+    pub(crate) fn put(&self, mut jobs: Vec<Execution>) -> Vec<Execution> {
         let excess = {
             let mut waiting = self.lock();
             let room = if waiting.closed { 0 } else { WAITING_MAX.saturating_sub(waiting.jobs.len()) };
@@ -49,7 +49,7 @@ impl Backlog {
     }
 
     /// Puts back what a slot had taken and not begun; it is next again.
-    pub(crate) fn put_back(&self, jobs: impl DoubleEndedIterator<Item = Assignment>) {
+    pub(crate) fn put_back(&self, jobs: impl DoubleEndedIterator<Item = Execution>) {
         {
             let mut waiting = self.lock();
             for job in jobs.rev() {
@@ -61,7 +61,7 @@ impl Backlog {
     }
 
     /// Takes up to `room` jobs for one slot, but not more than its share while others may be idle.
-    pub(crate) fn take(&self, room: usize) -> Vec<Assignment> {
+    pub(crate) fn take(&self, room: usize) -> Vec<Execution> {
         let mut waiting = self.lock();
         if waiting.closed {
             return Vec::new();
@@ -72,7 +72,7 @@ impl Backlog {
 
     /// Takes the next job for a slot that is a thread, which sleeps until there is one; `None` once the backlog is closed.
     /// `begin` is called before anybody can see that the job waits no more, so that a cancel finds it here or there.
-    pub(crate) fn wait(&self, begin: impl FnOnce(&Assignment)) -> Option<Assignment> {
+    pub(crate) fn wait(&self, begin: impl FnOnce(&Execution)) -> Option<Execution> {
         let mut waiting = self.lock();
         loop {
             if waiting.closed {
@@ -113,21 +113,21 @@ impl Backlog {
     }
 
     /// Removes one job, if it is here.
-    pub(crate) fn remove(&self, attempt: AttemptId) -> bool {
+    pub(crate) fn remove(&self, execution: ExecutionNo) -> bool {
         let mut waiting = self.lock();
-        let place = waiting.jobs.iter().position(|job| job.attempt_id() == attempt);
+        let place = waiting.jobs.iter().position(|job| job.number == execution);
         place.is_some_and(|place| waiting.jobs.remove(place).is_some())
     }
 
     /// Takes all but the first `keep`.
-    pub(crate) fn take_back(&self, keep: usize) -> Vec<Assignment> {
+    pub(crate) fn take_back(&self, keep: usize) -> Vec<Execution> {
         let mut waiting = self.lock();
         let keep = keep.min(waiting.jobs.len());
         waiting.jobs.drain(keep..).collect()
     }
 
     /// Takes everything and from now on accepts and gives nothing.
-    pub(crate) fn close(&self) -> Vec<Assignment> {
+    pub(crate) fn close(&self) -> Vec<Execution> {
         let mut waiting = self.lock();
         waiting.closed = true;
         self.came.notify_all();
@@ -143,12 +143,14 @@ impl Backlog {
 mod tests {
     use crate::job::id::JobId;
     use crate::pool::Assignment;
+    use crate::pool::Execution;
+    use crate::pool::ExecutionNo;
     use crate::pool::backlog::Backlog;
     use bytes::Bytes;
 
-    fn job(number: u128) -> Assignment {
-        Assignment {
-            id: JobId::from_u128(number),
+    fn job(number: u64) -> Execution {
+        let job = Assignment {
+            id: JobId::from_u128(7),
             attempt: 1,
             queue: "q".parse().unwrap(),
             payload: Bytes::new(),
@@ -156,7 +158,8 @@ mod tests {
             traceparent: "".into(),
             labels: Vec::new(),
             timeout: None,
-        }
+        };
+        Execution { number: ExecutionNo(number), job }
     }
 
     #[test]
@@ -184,7 +187,7 @@ mod tests {
             backlog.close();
             let mut took: Vec<_> =
                 took.into_iter().flat_map(|thread| thread.join().unwrap()).flatten().collect();
-            took.sort_by_key(|job| job.id);
+            took.sort_by_key(|job| job.number.0);
             assert_eq!(took, [job(1), job(2)]);
         });
         assert_eq!(backlog.wait(|_| {}), None);

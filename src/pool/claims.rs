@@ -16,9 +16,10 @@ use crate::job::id::QueueName;
 use crate::job::retry::Retryable;
 use crate::job::spec::Payload;
 use crate::pool::Assignment;
-use crate::pool::AttemptId;
 use crate::pool::Config;
 use crate::pool::Error;
+use crate::pool::Execution;
+use crate::pool::ExecutionNo;
 use crate::pool::Outcome;
 use crate::pool::Pool;
 use crate::pool::Report;
@@ -78,10 +79,12 @@ pub(in crate::pool) struct Claims {
     /// How long running jobs may go on, and their results be told, once it stops.
     grace: Duration,
     session: Session,
-    /// Leases that the pool works on or is about to.
-    running: HashMap<AttemptId, Held>,
+    /// What the pool works on or is about to.
+    running: HashMap<ExecutionNo, Running>,
     /// Bytes of their payloads. [MEM-1]
     bytes: usize,
+    /// How many executions the pool was given.
+    given: u64,
     /// Leases that may still be sent.
     credit: u32,
     /// Finishes that were told and not yet answered.
@@ -89,17 +92,17 @@ pub(in crate::pool) struct Claims {
     /// Finishes that found the disk full: they are told again. [ACK-2]
     untold: Vec<FinishRequest>,
     /// Executions that are to be stopped.
-    to_stop: VecDeque<AttemptId>,
-    /// Those and the ones that were told to stop and have not ended: never more than `running`.
-    stopping: HashSet<AttemptId>,
+    to_stop: VecDeque<ExecutionNo>,
     /// Since when some job waits for a slot of the pool.
     oldest_wait: Option<Tick>,
 }
 
-/// A lease that the pool works on or is about to.
+/// An execution that has not ended.
 #[derive(Clone, Copy, Debug)]
-struct Held {
-    holder: Holder,
+struct Running {
+    /// Its lease; `None` once that is void: then it is stopped, and however it ends is told to nobody. A server that was restored
+    /// from a backup may have given the same job again, under the same token. [LEASE-1]
+    lease: Option<Holder>,
     /// Of its payload.
     bytes: usize,
 }
@@ -135,11 +138,11 @@ impl Claims {
             session: Session::Open,
             running: HashMap::new(),
             bytes: 0,
+            given: 0,
             credit: 0,
             unacked: HashMap::new(),
             untold: Vec::new(),
             to_stop: VecDeque::new(),
-            stopping: HashSet::new(),
             oldest_wait: None,
         };
         Ok((claims, reports))
@@ -209,7 +212,7 @@ impl Claims {
     /// The leases that it works on or has finishes of.
     fn held(&self) -> Vec<Holder> {
         let finishes = self.unacked.values().chain(&self.untold).map(|request| request.holder);
-        self.running.values().map(|held| held.holder).chain(finishes).collect()
+        self.running.values().filter_map(|running| running.lease).chain(finishes).collect()
     }
 
     /// Leases go to the processes, cancels stop them, finishes that found the disk full are kept.
@@ -240,7 +243,7 @@ impl Claims {
         let gone: Vec<Holder> = self
             .running
             .values()
-            .map(|running| running.holder)
+            .filter_map(|running| running.lease)
             .filter(|holder| !held.contains(&holder.token))
             .collect();
         if !settled.is_empty() || !gone.is_empty() {
@@ -279,71 +282,72 @@ impl Claims {
         if self.running.is_empty() {
             self.ahead.begin(now);
         }
-        let mut assignments = Vec::with_capacity(leases.len());
-        for (holder, assignment) in leases {
-            let bytes = assignment.payload.len();
+        let mut executions = Vec::with_capacity(leases.len());
+        for (holder, job) in leases {
+            let bytes = job.payload.len();
             self.ahead.leased(bytes);
             if self.running.len() >= self.processes && self.bytes.saturating_add(bytes) > BYTES_MAX {
                 message.finishes.push(release(holder, "the pool holds as much payload as it may"));
                 continue;
             }
-            self.hold(assignment.attempt_id(), Held { holder, bytes });
-            assignments.push(assignment);
+            executions.push(Execution { number: self.hold(holder, bytes), job });
         }
-        let refused = self.pool.give(assignments);
+        let refused = self.pool.give(executions);
         self.hand_back(refused, "the pool has no room for it", message);
         if self.oldest_wait.is_none() && self.pool.waiting() > 0 {
             self.oldest_wait = Some(now);
         }
     }
 
-    fn hold(&mut self, attempt: AttemptId, held: Held) {
-        self.bytes += held.bytes;
-        if let Some(before) = self.running.insert(attempt, held) {
-            self.bytes -= before.bytes;
-        }
+    fn hold(&mut self, lease: Holder, bytes: usize) -> ExecutionNo {
+        self.given += 1;
+        let number = ExecutionNo(self.given);
+        self.running.insert(number, Running { lease: Some(lease), bytes });
+        self.bytes += bytes;
+        number
     }
 
-    fn let_go(&mut self, attempt: AttemptId) -> Option<Holder> {
-        let held = self.running.remove(&attempt)?;
-        self.bytes -= held.bytes;
-        Some(held.holder)
+    /// The execution has ended; its lease, if that is not void.
+    fn let_go(&mut self, execution: ExecutionNo) -> Option<Holder> {
+        let running = self.running.remove(&execution)?;
+        self.bytes -= running.bytes;
+        running.lease
     }
 
-    fn hand_back(&mut self, jobs: Vec<Assignment>, why: &str, message: &mut WorkerMessage) {
-        for job in jobs {
-            if let Some(holder) = self.let_go(job.attempt_id()) {
+    fn hand_back(&mut self, executions: Vec<Execution>, why: &str, message: &mut WorkerMessage) {
+        for execution in executions {
+            if let Some(holder) = self.let_go(execution.number) {
                 message.finishes.push(release(holder, why));
             }
         }
     }
 
+    /// The lease is void: what was given under it is stopped.
     fn cancel(&mut self, id: JobId, token: LeaseToken) {
-        let held = self.running.iter().find(|(attempt, held)| attempt.id == id && held.holder.token == token);
-        if let Some((attempt, _)) = held {
-            let attempt = *attempt;
-            self.stop_attempt(attempt);
+        let is_it = |lease: Holder| lease.id == id && lease.token == token;
+        let it = self.running.iter_mut().find(|(_, running)| running.lease.is_some_and(is_it));
+        if let Some((&number, running)) = it {
+            running.lease = None;
+            self.stop_execution(number);
         }
     }
 
-    fn stop_attempt(&mut self, attempt: AttemptId) {
-        if self.pool.withdraw(attempt) {
-            self.let_go(attempt);
-            self.stopping.remove(&attempt);
+    fn stop_execution(&mut self, execution: ExecutionNo) {
+        if self.pool.withdraw(execution) {
+            self.let_go(execution);
         } else {
-            self.to_stop.push_back(attempt);
-            self.stopping.insert(attempt);
+            self.to_stop.push_back(execution);
         }
     }
 
     /// Stops again what was to be stopped and has not ended. A process that dies puts back what it had not begun, and
     /// another one that takes it may have heard of the cancel before, when it had no such job.
     fn stop_again(&mut self) {
-        self.stopping.retain(|attempt| self.running.contains_key(attempt));
         // What is still on its way to the slots is not told twice.
         if self.to_stop.is_empty() {
-            let stopping: Vec<AttemptId> = self.stopping.iter().copied().collect();
-            stopping.into_iter().for_each(|attempt| self.stop_attempt(attempt));
+            let void = self.running.iter().filter(|(_, running)| running.lease.is_none());
+            let void: Vec<ExecutionNo> = void.map(|(number, _)| *number).collect();
+            void.into_iter().for_each(|number| self.stop_execution(number));
         }
     }
 
@@ -351,14 +355,14 @@ impl Claims {
         let mut ended = 0;
         for report in reports.drain(..) {
             match report {
-                Report::Progress(attempt, progress) => {
-                    if let Some(held) = self.running.get(&attempt) {
-                        message.progress.push((held.holder, progress));
+                Report::Progress(number, progress) => {
+                    if let Some(holder) = self.running.get(&number).and_then(|running| running.lease) {
+                        message.progress.push((holder, progress));
                     }
                 }
-                Report::Ended(attempt, outcome) => {
+                Report::Ended(number, outcome) => {
                     ended += 1;
-                    if let Some(holder) = self.let_go(attempt) {
+                    if let Some(holder) = self.let_go(number) {
                         message.finishes.extend(finish(holder, outcome));
                     }
                 }
@@ -401,9 +405,9 @@ impl Claims {
 }
 
 /// Stops the first of these executions; the reports go on being read meanwhile.
-async fn stop_first(pool: &Pool, attempts: &VecDeque<AttemptId>) {
-    if let Some(attempt) = attempts.front() {
-        pool.stop(*attempt).await;
+async fn stop_first(pool: &Pool, executions: &VecDeque<ExecutionNo>) {
+    if let Some(execution) = executions.front() {
+        pool.stop(*execution).await;
     }
 }
 

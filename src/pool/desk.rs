@@ -4,8 +4,8 @@
 
 use crate::clock::Tick;
 use crate::job::event::Progress;
-use crate::pool::Assignment;
-use crate::pool::AttemptId;
+use crate::pool::Execution;
+use crate::pool::ExecutionNo;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -33,7 +33,7 @@ struct State {
 /// One call of the handler.
 #[derive(Debug)]
 struct Call {
-    attempt: AttemptId,
+    execution: ExecutionNo,
     timeout: Option<(Tick, Duration)>,
     given_up: bool,
     progress: Option<Progress>,
@@ -65,21 +65,21 @@ pub(in crate::pool) enum Found {
     /// The thread is in a call that may go on.
     Working,
     /// The call runs longer than this, its time-out.
-    Overdue(AttemptId, Duration),
+    Overdue(ExecutionNo, Duration),
     /// The thread is in a call that was given up.
     GivenUp,
     /// The thread has ended, under this call or between two.
-    Ended(Option<AttemptId>),
+    Ended(Option<ExecutionNo>),
 }
 
 impl Desk {
     /// The thread begins with a job; `now` is asked only if the job has a time-out.
-    pub(in crate::pool) fn begin(&self, job: &Assignment, now: impl FnOnce() -> Tick) {
-        let timeout = job.timeout.map(|timeout| (now().after(timeout), timeout));
-        let (attempt, progress_from) = (job.attempt_id(), Tick::default());
+    pub(in crate::pool) fn begin(&self, execution: &Execution, now: impl FnOnce() -> Tick) {
+        let timeout = execution.job.timeout.map(|timeout| (now().after(timeout), timeout));
+        let (execution, progress_from) = (execution.number, Tick::default());
         let mut state = self.lock();
         self.given_up.store(false, Ordering::Release);
-        state.call = Some(Call { attempt, timeout, given_up: false, progress: None, progress_from });
+        state.call = Some(Call { execution, timeout, given_up: false, progress: None, progress_from });
         if let Some((at, _)) = timeout {
             self.call_for(&mut state, at);
         }
@@ -118,28 +118,30 @@ impl Desk {
         self.call_for(&mut state, at);
     }
 
-    /// Gives up the call of this attempt, or of any; says which one it was. The thread does not tell of it any more.
-    pub(in crate::pool) fn give_up(&self, attempt: Option<AttemptId>) -> Option<AttemptId> {
+    /// Gives up the call of this execution, or of any; says which one it was. The thread does not tell of it any more.
+    pub(in crate::pool) fn give_up(&self, execution: Option<ExecutionNo>) -> Option<ExecutionNo> {
         let mut state = self.lock();
         let call = state.call.as_mut().filter(|call| !call.given_up)?;
-        if attempt.is_some_and(|attempt| attempt != call.attempt) {
+        if execution.is_some_and(|execution| execution != call.execution) {
             return None;
         }
         call.given_up = true;
         self.given_up.store(true, Ordering::Release);
-        Some(call.attempt)
+        Some(call.execution)
     }
 
     /// What the task has to deal with at `now`.
     pub(in crate::pool) fn look(&self, now: Tick) -> Found {
         let state = self.lock();
         if state.thread == Thread::Ended {
-            return Found::Ended(state.call.as_ref().filter(|call| !call.given_up).map(|call| call.attempt));
+            return Found::Ended(
+                state.call.as_ref().filter(|call| !call.given_up).map(|call| call.execution),
+            );
         }
         match &state.call {
             Some(call) if call.given_up => Found::GivenUp,
-            Some(Call { attempt, timeout: Some((at, timeout)), .. }) if *at <= now => {
-                Found::Overdue(*attempt, *timeout)
+            Some(Call { execution, timeout: Some((at, timeout)), .. }) if *at <= now => {
+                Found::Overdue(*execution, *timeout)
             }
             Some(_) => Found::Working,
             None => Found::Idle,
@@ -153,7 +155,7 @@ impl Desk {
         now: Tick,
         period: Duration,
         later: Tick,
-        tell: impl FnOnce(AttemptId, Progress) -> Result<(), Progress>,
+        tell: impl FnOnce(ExecutionNo, Progress) -> Result<(), Progress>,
     ) {
         let mut state = self.lock();
         let Some(call) = state.call.as_mut().filter(|call| !call.given_up && call.progress_from <= now)
@@ -161,7 +163,7 @@ impl Desk {
             return;
         };
         let Some(progress) = call.progress.take() else { return };
-        call.progress_from = match tell(call.attempt, progress) {
+        call.progress_from = match tell(call.execution, progress) {
             Ok(()) => now.after(period),
             Err(progress) => {
                 call.progress = Some(progress);

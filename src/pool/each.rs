@@ -3,7 +3,7 @@
 
 use crate::job::event::FailureKind;
 use crate::job::retry::Retryable;
-use crate::pool::Assignment;
+use crate::pool::Execution;
 use crate::pool::Outcome;
 use crate::pool::backoff::Backoff;
 use crate::pool::command::order_for;
@@ -28,17 +28,17 @@ use std::sync::Arc;
 /// Runs a slot until the pool stops.
 pub(crate) async fn run(mut slot: Slot, mut spawner: SlotSpawner, order: Order) {
     let mut backoff = Backoff::default();
-    while let Some(job) = slot.next().await {
-        match Process::start(&mut spawner, order_for(&order, &job)).await {
+    while let Some(execution) = slot.next().await {
+        match Process::start(&mut spawner, order_for(&order, &execution.job)).await {
             Ok(process) => {
                 backoff = Backoff::default();
-                let outcome = execute(&mut slot, process, &job).await;
-                slot.end(&job, outcome).await;
+                let outcome = execute(&mut slot, process, &execution).await;
+                slot.end(&execution, outcome).await;
             }
             Err(error) => {
                 // The machine's failure, not the job's: too many processes, no memory, the program removed.
-                tracing::warn!(job_id = %job.id, %error, "no process could be started for a job; it is released");
-                slot.end(&job, Outcome::released(error.to_string())).await;
+                tracing::warn!(job_id = %execution.job.id, %error, "no process could be started for a job; it is released");
+                slot.end(&execution, Outcome::released(error.to_string())).await;
                 let until = slot.now().after(backoff.next());
                 slot.pause(until).await;
             }
@@ -47,12 +47,12 @@ pub(crate) async fn run(mut slot: Slot, mut spawner: SlotSpawner, order: Order) 
     slot.release_waiting().await;
 }
 
-async fn execute(slot: &mut Slot, mut process: Process, job: &Assignment) -> Outcome {
+async fn execute(slot: &mut Slot, mut process: Process, execution: &Execution) -> Outcome {
     let config = Arc::clone(&slot.config);
     let started = slot.now();
-    let mut deadline = job.timeout.map(|timeout| (started.after(timeout), Why::TimedOut(timeout)));
+    let mut deadline = execution.job.timeout.map(|timeout| (started.after(timeout), Why::TimedOut(timeout)));
     let mut stop = Interest::Yes;
-    process.outbox.extend_from_slice(&job.payload);
+    process.outbox.extend_from_slice(&execution.job.payload);
     process.close_input();
     let ended = loop {
         let listen = Listen { deadline: deadline.as_ref().map(|(at, _)| *at), jobs: Interest::No, stop };
@@ -64,7 +64,7 @@ async fn execute(slot: &mut Slot, mut process: Process, job: &Assignment) -> Out
             }
             // A process need not read all its input; whether it does its work shows otherwise.
             Step::Output | Step::InputEnd | Step::OutputEnd | Step::Jobs => {}
-            Step::Cancel(attempt) if attempt == job.attempt_id() => {
+            Step::Cancel(number) if number == execution.number => {
                 process.end(Why::Cancelled, Force::Grace, slot.now(), config.kill_grace);
             }
             Step::Cancel(_) => {}

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::job::event::FailureKind;
 use crate::job::retry::Retryable;
 use crate::pool::Assignment;
-use crate::pool::AttemptId;
+use crate::pool::ExecutionNo;
 use crate::pool::Outcome;
 use crate::pool::Report;
 use crate::pool::backlog::Backlog;
@@ -122,11 +122,12 @@ struct Hand {
 
 impl Hand {
     fn work(self) {
-        while let Some(job) = self.backlog.wait(|job| self.context.desk.begin(job, || self.clock.now().tick))
+        while let Some(execution) =
+            self.backlog.wait(|execution| self.context.desk.begin(execution, || self.clock.now().tick))
         {
-            let outcome = call(self.handler.as_ref(), &job, &self.context, self.result_bytes_max);
+            let outcome = call(self.handler.as_ref(), &execution.job, &self.context, self.result_bytes_max);
             if self.context.desk.end() == Tells::Thread {
-                self.tell(Report::Ended(job.attempt_id(), outcome));
+                self.tell(Report::Ended(execution.number, outcome));
             }
         }
     }
@@ -154,15 +155,15 @@ async fn watch(slot: &mut Slot, desk: &Desk) {
     let mut return_by = None;
     loop {
         let now = slot.now();
-        desk.tell_progress(now, PROGRESS_PERIOD, now.after(FULL_PERIOD), |attempt, progress| {
-            match slot.reports.try_send(Report::Progress(attempt, progress)) {
+        desk.tell_progress(now, PROGRESS_PERIOD, now.after(FULL_PERIOD), |execution, progress| {
+            match slot.reports.try_send(Report::Progress(execution, progress)) {
                 Err(TrySendError::Full(Report::Progress(_, progress))) => Err(progress),
                 Ok(()) | Err(_) => Ok(()),
             }
         });
         match desk.look(now) {
-            Found::Overdue(attempt, timeout) => {
-                give_up(slot, desk, Some(attempt), &Why::TimedOut(timeout)).await;
+            Found::Overdue(execution, timeout) => {
+                give_up(slot, desk, Some(execution), &Why::TimedOut(timeout)).await;
                 continue;
             }
             Found::Working if stop_by.is_some_and(|by| by <= now) => {
@@ -180,13 +181,13 @@ async fn watch(slot: &mut Slot, desk: &Desk) {
             }
             Found::Idle | Found::Working | Found::GivenUp => {}
             Found::Ended(call) => {
-                if let Some(attempt) = call {
+                if let Some(execution) = call {
                     tracing::error!(
                         slot = slot.number,
                         "the thread of a handler ended under a job; the slot is lost"
                     );
                     let outcome = Outcome::released("the handler's thread is gone");
-                    slot.report(Report::Ended(attempt, outcome)).await;
+                    slot.report(Report::Ended(execution, outcome)).await;
                 }
                 return;
             }
@@ -195,7 +196,7 @@ async fn watch(slot: &mut Slot, desk: &Desk) {
         let look_at = desk.look_at(own);
         tokio::select! {
             () = desk.rung() => {}
-            Some(attempt) = slot.cancels.recv() => give_up(slot, desk, Some(attempt), &Why::Cancelled).await,
+            Some(execution) = slot.cancels.recv() => give_up(slot, desk, Some(execution), &Why::Cancelled).await,
             () = slot.stop.cancelled(), if stop_by.is_none() => {
                 slot.release_waiting().await;
                 stop_by = Some(slot.now().after(slot.config.stop_grace));
@@ -205,10 +206,10 @@ async fn watch(slot: &mut Slot, desk: &Desk) {
     }
 }
 
-/// Gives up the call of this attempt, or of any, and tells how it ended. The thread keeps the slot until it returns.
-async fn give_up(slot: &Slot, desk: &Desk, attempt: Option<AttemptId>, why: &Why) {
-    if let Some(attempt) = desk.give_up(attempt) {
-        slot.report(Report::Ended(attempt, given_up(why))).await;
+/// Gives up the call of this execution, or of any, and tells how it ended. The thread keeps the slot until it returns.
+async fn give_up(slot: &Slot, desk: &Desk, execution: Option<ExecutionNo>, why: &Why) {
+    if let Some(execution) = desk.give_up(execution) {
+        slot.report(Report::Ended(execution, given_up(why))).await;
     }
 }
 

@@ -2,8 +2,8 @@
 //! which a process is ended (SIGTERM, grace, SIGKILL).
 
 use crate::clock::Tick;
-use crate::pool::AttemptId;
 use crate::pool::Error;
+use crate::pool::ExecutionNo;
 use crate::pool::outcome::Why;
 use crate::pool::slot::Slot;
 use crate::pool::slot::wait_until;
@@ -96,7 +96,7 @@ pub(crate) enum Step {
     /// The process has ended, and its group is killed.
     Ended(Ended),
     /// Someone cancels an execution, not necessarily one of this slot.
-    Cancel(AttemptId),
+    Cancel(ExecutionNo),
     /// The shutdown begins.
     Stop,
     /// The deadline is over.
@@ -197,7 +197,7 @@ impl Process {
                     }
                 }
                 () = wait_until(&slot.clock, listen.deadline) => return Step::Deadline,
-                Some(attempt) = slot.cancels.recv() => return Step::Cancel(attempt),
+                Some(execution) = slot.cancels.recv() => return Step::Cancel(execution),
                 () = slot.stop.cancelled(), if listen.stop == Interest::Yes => return Step::Stop,
                 () = arrived, if listen.jobs == Interest::Yes => return Step::Jobs,
             }

@@ -2,9 +2,9 @@
 
 use crate::clock::Clock;
 use crate::clock::Tick;
-use crate::pool::Assignment;
-use crate::pool::AttemptId;
 use crate::pool::Config;
+use crate::pool::Execution;
+use crate::pool::ExecutionNo;
 use crate::pool::Outcome;
 use crate::pool::Report;
 use crate::pool::backlog::Backlog;
@@ -17,7 +17,7 @@ pub(crate) struct Slot {
     pub(crate) config: Arc<Config>,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) reports: mpsc::Sender<Report>,
-    pub(crate) cancels: mpsc::Receiver<AttemptId>,
+    pub(crate) cancels: mpsc::Receiver<ExecutionNo>,
     pub(crate) stop: CancellationToken,
     pub(crate) clock: Clock,
 }
@@ -28,13 +28,13 @@ impl Slot {
     }
 
     /// The next job of a slot that runs one at a time; `None` when the pool stops.
-    pub(crate) async fn next(&mut self) -> Option<Assignment> {
+    pub(crate) async fn next(&mut self) -> Option<Execution> {
         while !self.stop.is_cancelled() {
             let arrived = self.backlog.arrived();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
-            if let Some(job) = self.backlog.take(1).pop() {
-                return Some(job);
+            if let Some(execution) = self.backlog.take(1).pop() {
+                return Some(execution);
             }
             tokio::select! {
                 () = arrived => {}
@@ -65,14 +65,14 @@ impl Slot {
         }
     }
 
-    pub(crate) async fn end(&self, job: &Assignment, outcome: Outcome) {
-        self.report(Report::Ended(job.attempt_id(), outcome)).await;
+    pub(crate) async fn end(&self, execution: &Execution, outcome: Outcome) {
+        self.report(Report::Ended(execution.number, outcome)).await;
     }
 
     /// Hands back all that waits, because the pool stops. Each slot calls it; the first one finds the jobs.
     pub(crate) async fn release_waiting(&self) {
-        for job in self.backlog.close() {
-            self.end(&job, Outcome::released("the pool stopped")).await;
+        for execution in self.backlog.close() {
+            self.end(&execution, Outcome::released("the pool stopped")).await;
         }
     }
 }

@@ -5,6 +5,7 @@ mod death;
 mod full;
 mod link;
 mod python;
+mod restored;
 mod stop;
 mod wire;
 

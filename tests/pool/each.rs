@@ -2,9 +2,9 @@
 
 use crate::rig::PATIENCE;
 use crate::rig::Rig;
-use crate::rig::attempt;
 use crate::rig::config;
 use crate::rig::each;
+use crate::rig::execution_no;
 use crate::rig::failed;
 use crate::rig::gone;
 use crate::rig::job;
@@ -16,9 +16,11 @@ use gangline::job::event::Usage;
 use gangline::job::retry::Retryable;
 use gangline::pool::Assignment;
 use gangline::pool::Command;
+use gangline::pool::Execution;
 use gangline::pool::Mode;
 use gangline::pool::Outcome;
 use gangline::pool::limits::Limits;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 #[tokio::test]
@@ -187,11 +189,31 @@ async fn cancel_ends_what_runs_and_what_waits_and_nothing_else() {
         rig.give(job(number, word));
     }
     until("the first has begun", || rig.pool.waiting() == 2).await;
-    rig.pool.stop(attempt(99)).await;
-    assert!(rig.pool.withdraw(attempt(2)) && !rig.pool.withdraw(attempt(1)), "only the second waits");
-    rig.pool.stop(attempt(1)).await;
-    assert_eq!(rig.ended().await, (attempt(1), Outcome::Cancelled));
-    assert_eq!(rig.ended().await.0, attempt(3));
+    rig.pool.stop(execution_no(99)).await;
+    assert!(
+        rig.pool.withdraw(execution_no(2)) && !rig.pool.withdraw(execution_no(1)),
+        "only the second waits"
+    );
+    rig.pool.stop(execution_no(1)).await;
+    assert_eq!(rig.ended().await, (execution_no(1), Outcome::Cancelled));
+    assert_eq!(rig.ended().await.0, execution_no(3));
+    rig.end().await;
+}
+
+/// As a server does that was restored from a backup.
+#[tokio::test]
+async fn the_same_attempt_of_a_job_may_be_given_while_the_one_before_goes_on() {
+    let mut two = config(each("read -r word; test $word = quick || exec sleep 1000; echo $word"));
+    two.processes = NonZeroUsize::new(2).unwrap();
+    let mut rig = Rig::new(two);
+    rig.give(job(1, "slow\n"));
+    until("the first has begun", || rig.pool.waiting() == 0).await;
+    rig.give_all(vec![Execution { number: execution_no(2), job: job(1, "quick\n") }]);
+    let (number, outcome) = rig.ended().await;
+    assert_eq!((number, text(outcome)), (execution_no(2), "quick\n".to_owned()));
+    rig.pool.stop(execution_no(2)).await;
+    rig.pool.stop(execution_no(1)).await;
+    assert_eq!(rig.ended().await, (execution_no(1), Outcome::Cancelled));
     rig.end().await;
 }
 

@@ -1,8 +1,9 @@
 //! Work inside this program.
 
 use crate::rig::Rig;
-use crate::rig::attempt;
 use crate::rig::config;
+use crate::rig::execution;
+use crate::rig::execution_no;
 use crate::rig::failed;
 use crate::rig::job;
 use crate::rig::text;
@@ -75,8 +76,8 @@ async fn a_handler_is_told_when_its_time_is_over_or_it_is_cancelled() {
     failed(outcome, FailureKind::TimedOut);
     rig.give(job(2, "wait"));
     rig.report().await;
-    rig.pool.stop(attempt(2)).await;
-    assert_eq!(rig.ended().await, (attempt(2), Outcome::Cancelled));
+    rig.pool.stop(execution_no(2)).await;
+    assert_eq!(rig.ended().await, (execution_no(2), Outcome::Cancelled));
     assert_eq!(text(rig.run(job(3, "abc")).await), "ABC");
     rig.end().await;
 }
@@ -85,13 +86,12 @@ async fn a_handler_is_told_when_its_time_is_over_or_it_is_cancelled() {
 async fn handlers_share_what_waits_and_end_each_job_once() {
     let processes = NonZeroUsize::new(2).expect("two is not zero");
     let mut rig = Rig::new(Config { processes, ..config(Mode::Handler(Arc::new(Zoo))) });
-    let jobs: Vec<Assignment> = (1..=2_000).map(|number| job(number, "x")).collect();
-    assert_eq!(rig.pool.give(jobs), []);
+    rig.give_all((1..=2_000).map(|number| execution(job(number, "x"))).collect());
     let mut ended = HashSet::new();
     while ended.len() < 2_000 {
-        let (attempt, outcome) = rig.ended().await;
+        let (number, outcome) = rig.ended().await;
         assert_eq!(text(outcome), "X");
-        assert!(ended.insert(attempt), "{attempt:?} ended twice");
+        assert!(ended.insert(number), "{number:?} ended twice");
     }
     rig.end().await;
 }
@@ -110,8 +110,8 @@ async fn of_frequent_progress_the_newest_is_told() {
         }
     }
     assert!(told <= 2, "the first and the newest, not {told}");
-    rig.pool.stop(attempt(1)).await;
-    assert_eq!(rig.ended().await, (attempt(1), Outcome::Cancelled));
+    rig.pool.stop(execution_no(1)).await;
+    assert_eq!(rig.ended().await, (execution_no(1), Outcome::Cancelled));
     rig.end().await;
 }
 
@@ -124,9 +124,9 @@ async fn when_the_pool_stops_handlers_have_a_grace_and_what_waits_is_released() 
     // It has begun.
     assert!(matches!(rig.report().await, Report::Progress(..)));
     rig.shutdown.begin();
-    assert_eq!(rig.ended().await, (attempt(2), released()));
-    assert_eq!(rig.ended().await, (attempt(1), released()));
-    assert_eq!(rig.pool.give(vec![job(3, "x")]).len(), 1, "nothing more is taken");
+    assert_eq!(rig.ended().await, (execution_no(2), released()));
+    assert_eq!(rig.ended().await, (execution_no(1), released()));
+    assert_eq!(rig.pool.give(vec![execution(job(3, "x"))]).len(), 1, "nothing more is taken");
     rig.end().await;
 }
 
@@ -137,6 +137,6 @@ async fn a_handler_that_never_returns_does_not_hold_up_the_end() {
     failed(outcome, FailureKind::TimedOut);
     rig.give(job(2, "x"));
     rig.shutdown.begin();
-    assert_eq!(rig.ended().await, (attempt(2), Outcome::Released { reason: "the pool stopped".into() }));
+    assert_eq!(rig.ended().await, (execution_no(2), Outcome::Released { reason: "the pool stopped".into() }));
     rig.end().await;
 }

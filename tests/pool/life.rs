@@ -3,10 +3,11 @@
 use crate::rig::PATIENCE;
 use crate::rig::Rig;
 use crate::rig::alive;
-use crate::rig::attempt;
 use crate::rig::children;
 use crate::rig::config;
 use crate::rig::each;
+use crate::rig::execution;
+use crate::rig::execution_no;
 use crate::rig::failed;
 use crate::rig::gone;
 use crate::rig::job;
@@ -61,10 +62,10 @@ async fn at_the_stop_what_runs_may_finish_and_what_waits_is_released() {
     rig.give(job(2, ""));
     until("the first has begun", || rig.pool.waiting() == 1).await;
     rig.shutdown.begin();
-    assert!(matches!(rig.ended().await, (id, Outcome::Released { .. }) if id == attempt(2)));
+    assert!(matches!(rig.ended().await, (id, Outcome::Released { .. }) if id == execution_no(2)));
     let (id, outcome) = rig.ended().await;
-    assert_eq!((id, text(outcome)), (attempt(1), "done\n".to_owned()));
-    let late = job(3, "");
+    assert_eq!((id, text(outcome)), (execution_no(1), "done\n".to_owned()));
+    let late = execution(job(3, ""));
     assert_eq!(rig.pool.give(vec![late.clone()]), [late], "a stopped pool takes nothing");
     rig.end().await;
 }
@@ -77,7 +78,7 @@ async fn what_outlives_the_stop_grace_is_ended_and_released() {
         until("it has begun", || rig.pool.waiting() == 0).await;
         rig.shutdown.begin();
         let released = Outcome::Released { reason: "the pool stopped".into() };
-        assert_eq!(rig.ended().await, (attempt(1), released));
+        assert_eq!(rig.ended().await, (execution_no(1), released));
         rig.end().await;
     }
 }
@@ -86,7 +87,7 @@ async fn what_outlives_the_stop_grace_is_ended_and_released() {
 async fn jobs_beyond_the_bound_come_back_and_waiting_ones_can_be_taken_back() {
     let rig = Rig::of(serve("sleep 1000"));
     let bound = u128::try_from(Pool::WAITING_MAX).unwrap();
-    let excess = rig.pool.give((0..bound + 10).map(|number| job(number, "")).collect());
+    let excess = rig.pool.give((0..bound + 10).map(|number| execution(job(number, ""))).collect());
     assert_eq!(excess.len(), 10);
     // The slot may have begun one.
     assert!(rig.pool.take_back(0).len() >= Pool::WAITING_MAX - 1);
@@ -128,7 +129,7 @@ async fn a_dead_spawner_or_warden_is_replaced_and_its_jobs_crashed() {
         let killed = above(&rig)[place];
         signal(killed, Signal::KILL);
         let (id, outcome) = rig.ended().await;
-        assert_eq!(id, attempt(1));
+        assert_eq!(id, execution_no(1));
         let message = failed(outcome, FailureKind::Crashed).0.message;
         assert!(message.contains("spawner died"), "{dead}: {message}");
         for pid in std::fs::read_to_string(&begun).unwrap().split_whitespace() {

@@ -8,9 +8,10 @@ use gangline::job::event::Progress;
 use gangline::job::id::JobId;
 use gangline::job::retry::Retryable;
 use gangline::pool::Assignment;
-use gangline::pool::AttemptId;
 use gangline::pool::Command;
 use gangline::pool::Config;
+use gangline::pool::Execution;
+use gangline::pool::ExecutionNo;
 use gangline::pool::Mode;
 use gangline::pool::Outcome;
 use gangline::pool::Pool;
@@ -78,8 +79,13 @@ pub(crate) fn job(number: u128, payload: impl Into<Bytes>) -> Assignment {
     }
 }
 
-pub(crate) fn attempt(number: u128) -> AttemptId {
-    AttemptId { id: JobId::from_u128(number), attempt: 1 }
+/// The execution of a job, with the number of the job.
+pub(crate) fn execution(job: Assignment) -> Execution {
+    Execution { number: execution_no(job.id.as_u128()), job }
+}
+
+pub(crate) fn execution_no(number: u128) -> ExecutionNo {
+    ExecutionNo(number.try_into().expect("tests count from 0"))
 }
 
 impl Rig {
@@ -101,7 +107,11 @@ impl Rig {
     }
 
     pub(crate) fn give(&self, job: Assignment) {
-        assert_eq!(self.pool.give(vec![job]), [], "there is room");
+        self.give_all(vec![execution(job)]);
+    }
+
+    pub(crate) fn give_all(&self, executions: Vec<Execution>) {
+        assert_eq!(self.pool.give(executions), [], "there is room");
     }
 
     /// The next report.
@@ -111,21 +121,22 @@ impl Rig {
     }
 
     /// The next job that ended; progress before it is kept.
-    pub(crate) async fn ended(&mut self) -> (AttemptId, Outcome) {
+    pub(crate) async fn ended(&mut self) -> (ExecutionNo, Outcome) {
         loop {
             match self.report().await {
                 Report::Progress(_, progress) => self.progress.push(progress),
-                Report::Ended(attempt, outcome) => return (attempt, outcome),
+                Report::Ended(number, outcome) => return (number, outcome),
             }
         }
     }
 
     /// Runs one job.
     pub(crate) async fn run(&mut self, job: Assignment) -> Outcome {
-        let expected = AttemptId { id: job.id, attempt: job.attempt };
-        self.give(job);
-        let (attempt, outcome) = self.ended().await;
-        assert_eq!(attempt, expected);
+        let execution = execution(job);
+        let given = execution.number;
+        self.give_all(vec![execution]);
+        let (number, outcome) = self.ended().await;
+        assert_eq!(number, given);
         outcome
     }
 

@@ -1,8 +1,9 @@
 //! Long-lived processes.
 
 use crate::rig::Rig;
-use crate::rig::attempt;
 use crate::rig::config;
+use crate::rig::execution;
+use crate::rig::execution_no;
 use crate::rig::failed;
 use crate::rig::job;
 use crate::rig::serve;
@@ -196,8 +197,8 @@ async fn a_process_that_is_ended_with_its_first_job_is_replaced_without_a_wait()
         for number in 0..10 {
             rig.give(job(number, ""));
             rig.report().await;
-            rig.pool.stop(attempt(number)).await;
-            assert_eq!(rig.ended().await, (attempt(number), Outcome::Cancelled));
+            rig.pool.stop(execution_no(number)).await;
+            assert_eq!(rig.ended().await, (execution_no(number), Outcome::Cancelled));
         }
     };
     // Waits that double from 100 ms on would make it 51 s.
@@ -230,10 +231,10 @@ async fn a_time_out_takes_only_the_job_in_work() {
     rig.give(Assignment { timeout: Some(Duration::from_millis(100)), ..job(1, "stuck") });
     rig.give(job(2, "good"));
     let (first, outcome) = rig.ended().await;
-    assert_eq!(first, attempt(1));
+    assert_eq!(first, execution_no(1));
     failed(outcome, FailureKind::TimedOut);
     let (second, outcome) = rig.ended().await;
-    assert_eq!((second, text(outcome)), (attempt(2), "ok".to_owned()));
+    assert_eq!((second, text(outcome)), (execution_no(2), "ok".to_owned()));
     rig.end().await;
 }
 
@@ -242,14 +243,13 @@ async fn in_a_pipeline_exactly_the_job_in_work_crashes() {
     let mut two = config(serve(&worker(r#"test $payload = die && kill -9 $$; answer '"result":"ok"'"#)));
     two.processes = NonZeroUsize::new(2).unwrap();
     let mut rig = Rig::new(two);
-    let dies = |number: u128| number % 250 == 249;
-    let jobs: Vec<Assignment> =
-        (0..2_000).map(|number| job(number, if dies(number) { "die" } else { "live" })).collect();
-    assert_eq!(rig.pool.give(jobs), []);
+    let dies = |number: u64| number % 250 == 249;
+    let payload = |number| if dies(number) { "die" } else { "live" };
+    rig.give_all((0..2_000).map(|number| execution(job(u128::from(number), payload(number)))).collect());
     let mut outcomes = HashMap::new();
     for _ in 0..2_000 {
-        let (attempt, outcome) = rig.ended().await;
-        assert!(outcomes.insert(attempt.id.as_u128(), outcome).is_none(), "one end for {}", attempt.id);
+        let (number, outcome) = rig.ended().await;
+        assert!(outcomes.insert(number.0, outcome).is_none(), "one end for {number:?}");
     }
     for (number, outcome) in outcomes {
         if dies(number) {
@@ -268,8 +268,8 @@ async fn cancel_takes_the_process_of_the_job_in_work() {
     )));
     rig.give(job(1, "slow"));
     rig.report().await;
-    rig.pool.stop(attempt(1)).await;
-    assert_eq!(rig.ended().await, (attempt(1), Outcome::Cancelled));
+    rig.pool.stop(execution_no(1)).await;
+    assert_eq!(rig.ended().await, (execution_no(1), Outcome::Cancelled));
     assert_eq!(text(rig.run(job(2, "quick")).await), "ok");
     rig.end().await;
 }

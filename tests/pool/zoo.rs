@@ -6,6 +6,7 @@ use crate::rig::PATIENCE;
 use crate::rig::Rig;
 use crate::rig::config;
 use crate::rig::each;
+use crate::rig::execution;
 use crate::rig::gone;
 use crate::rig::job;
 use crate::rig::text;
@@ -214,7 +215,7 @@ impl Tame {
             let mut slowest = Duration::ZERO;
             while !is_over.load(Ordering::Relaxed) {
                 let began = clock.now().tick;
-                assert_eq!(pool.give(vec![job(1, "good")]), []);
+                assert_eq!(pool.give(vec![execution(job(1, "good"))]), []);
                 let report = tokio::time::timeout(PATIENCE, reports.recv()).await;
                 let Ok(Some(Report::Ended(_, outcome))) = report else { panic!("{report:?}") };
                 assert_eq!(text(outcome), "good");

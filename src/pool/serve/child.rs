@@ -6,8 +6,8 @@
 use crate::clock::Tick;
 use crate::job::event::FailureKind;
 use crate::job::event::Progress;
-use crate::pool::Assignment;
-use crate::pool::AttemptId;
+use crate::pool::Execution;
+use crate::pool::ExecutionNo;
 use crate::pool::Outcome;
 use crate::pool::Report;
 use crate::pool::outcome::Why;
@@ -66,7 +66,8 @@ pub(crate) struct Child {
 }
 
 struct Given {
-    job: Assignment,
+    execution: Execution,
+    /// The job, as answers name it.
     id: String,
     /// When it came to the front: from then on it is in work.
     began: Tick,
@@ -117,7 +118,7 @@ impl Child {
                     self.bury(slot, ended).await;
                     return self.finished > 0 || self.process.why().is_some_and(Why::is_ours);
                 }
-                Step::Cancel(attempt) => self.cancel(slot, attempt),
+                Step::Cancel(number) => self.cancel(slot, number),
                 Step::Stop => {
                     self.stop = Interest::No;
                     self.taking = Taking::No;
@@ -145,15 +146,15 @@ impl Child {
     }
 
     fn give(&mut self, slot: &Slot) {
-        for job in slot.backlog.take(self.room()) {
+        for execution in slot.backlog.take(self.room()) {
             let began = slot.now();
             if self.jobs.is_empty() {
                 self.meter.begin(began);
             }
-            line::write(&job, &mut self.process.outbox);
+            line::write(&execution.job, &mut self.process.outbox);
             self.given += 1;
-            let id = job.id.to_string();
-            let given = Given { job, id, began, cancelled: false, progress: None, progress_due: None };
+            let id = execution.job.id.to_string();
+            let given = Given { execution, id, began, cancelled: false, progress: None, progress_due: None };
             self.jobs.push_back(given);
         }
     }
@@ -167,7 +168,8 @@ impl Child {
     /// The next time at which something is due.
     fn deadline(&self) -> Option<Tick> {
         let head = self.jobs.front();
-        let timeout = head.and_then(|head| head.job.timeout.map(|timeout| head.began.after(timeout)));
+        let timeout =
+            head.and_then(|head| head.execution.job.timeout.map(|timeout| head.began.after(timeout)));
         let progress = head.and_then(|head| head.progress.as_ref().and(head.progress_due));
         // What is being ended already needs no further reason.
         let alive = self.process.why().is_none();
@@ -190,7 +192,7 @@ impl Child {
             self.end(slot, Why::Misbehaved(how), Force::AtOnce);
         }
         if let Some(head) = self.jobs.front()
-            && let Some(timeout) = head.job.timeout
+            && let Some(timeout) = head.execution.job.timeout
             && head.began.after(timeout) <= now
         {
             self.end(slot, Why::TimedOut(timeout), Force::Grace);
@@ -279,7 +281,7 @@ impl Child {
         self.process.tail.clear();
         let took = now.since(head.began);
         self.mean = Some(self.mean.map_or(took, |mean| (mean * 7 + took) / 8));
-        slot.end(&head.job, outcome).await;
+        slot.end(&head.execution, outcome).await;
         if let Some(next) = self.jobs.front_mut() {
             next.began = now;
             if next.cancelled {
@@ -313,8 +315,8 @@ impl Child {
         }
     }
 
-    fn cancel(&mut self, slot: &Slot, attempt: AttemptId) {
-        if let Some(place) = self.jobs.iter().position(|given| given.job.attempt_id() == attempt) {
+    fn cancel(&mut self, slot: &Slot, number: ExecutionNo) {
+        if let Some(place) = self.jobs.iter().position(|given| given.execution.number == number) {
             self.jobs[place].cancelled = true;
             if place == 0 {
                 self.end(slot, Why::Cancelled, Force::Grace);
@@ -340,7 +342,7 @@ impl Child {
             && let Some(progress) = head.progress.take()
         {
             head.progress_due = Some(now.after(PROGRESS_PERIOD));
-            slot.report(Report::Progress(head.job.attempt_id(), progress)).await;
+            slot.report(Report::Progress(head.execution.number, progress)).await;
         }
     }
 
@@ -371,14 +373,14 @@ impl Child {
                 Some(why) => Outcome::stopped(why, ended, &stderr),
                 None => Outcome::died(ended, &stderr),
             };
-            slot.end(&head.job, outcome).await;
+            slot.end(&head.execution, outcome).await;
         }
         let rest = std::mem::take(&mut self.jobs);
         for given in rest.iter().filter(|given| given.cancelled) {
-            slot.end(&given.job, Outcome::Cancelled).await;
+            slot.end(&given.execution, Outcome::Cancelled).await;
         }
-        let not_begun: Vec<Assignment> =
-            rest.into_iter().filter(|given| !given.cancelled).map(|given| given.job).collect();
+        let not_begun: Vec<Execution> =
+            rest.into_iter().filter(|given| !given.cancelled).map(|given| given.execution).collect();
         slot.backlog.put_back(not_begun.into_iter());
     }
 
