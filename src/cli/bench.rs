@@ -5,9 +5,11 @@ mod asked;
 mod backlog;
 mod disk;
 mod drive;
+mod error;
 mod figures;
 mod fill;
 mod latency;
+mod leftovers;
 mod lifecycle;
 mod limit;
 mod offline;
@@ -22,15 +24,21 @@ mod tail;
 mod watchers;
 mod worker;
 
+pub(in crate::cli) use crate::cli::bench::error::Error;
+
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::figures::compare;
 use crate::cli::bench::setup::Bench;
 use crate::cli::exit::Exit;
 use crate::cli::output::Reader;
 use crate::cli::words;
+use crate::clock::Clock;
 use clap::Args;
 use clap::ValueEnum;
+use clap::builder::RangedU64ValueParser;
+use clap::value_parser;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What to measure, and how.
 #[derive(Clone, Debug, Args)]
@@ -51,16 +59,16 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_enum)]
     only: Vec<What>,
     /// Jobs of the throughput benches
-    #[arg(long, default_value_t = 400_000)]
+    #[arg(long, default_value_t = 400_000, value_parser = value_parser!(u64).range(1..))]
     jobs: u64,
     /// Jobs of the latency bench, one at a time
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 2_000, value_parser = value_parser!(u64).range(1..))]
     latency_jobs: u64,
     /// Updates of the tail bench
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1..))]
     updates: u64,
     /// Jobs that live in the pending and restart benches, and at the most in the backlog bench
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1..))]
     pending_jobs: u64,
     /// Size of the log of the restart bench; what is asked is asked of 2GiB
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = words::bytes)]
@@ -69,17 +77,24 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, default_value_t = 100)]
     payload: usize,
     /// Connections of the submit bench with several
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = at_least_one())]
     connections: usize,
     /// Leases that each of the two worker streams of the lifecycle bench takes, besides a run with 16
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = value_parser!(u32).range(1..))]
     slots: u32,
     /// Jobs that may be unfinished (lifecycle) or unanswered (submit, per connection) at a time
     #[arg(long, default_value_t = 5_000)]
     window: u64,
     /// Jobs in one message of a submitter
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = at_least_one())]
     batch: usize,
+    /// How long nothing may finish, or be acknowledged, before the bench ends with an error
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = words::span)]
+    patience: Duration,
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 /// One bench.
@@ -133,6 +148,11 @@ impl What {
         What::Pending,
         What::Restart,
     ];
+
+    /// The memory of another's process cannot be read, and it is not ours to kill.
+    fn needs_own_server(&self) -> bool {
+        matches!(self, What::Pending | What::Backlog | What::Filtered | What::Watchers | What::Restart)
+    }
 }
 
 /// Slots a worker stream of the second lifecycle bench.
@@ -151,39 +171,56 @@ const BACKLOGS: [u64; 2] = [1_000, 100_000];
 /// # Errors
 /// If no server can be started or reached, or it fails under the bench.
 pub(in crate::cli) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let wanted = wanted(&arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let mut exit = Exit::OK;
-        for what in What::ALL {
-            if !is_wanted(what, &arguments) {
-                continue;
-            }
-            for figures in measure(what, &arguments).await? {
-                if figures.print(arguments.json)? == Reader::Gone {
-                    return Ok(exit);
-                }
-                let verdicts = if arguments.check { asked::verdicts(&figures) } else { Vec::new() };
-                for verdict in verdicts {
-                    if !verdict.is_met() {
-                        exit = Exit::JOB_FAILED;
-                    }
-                    verdict.print(arguments.json)?;
-                }
-            }
+        let measured = measure_all(&wanted, &arguments).await;
+        let Some(server) = &arguments.server else { return measured };
+        match leftovers::clear(server, &Clock::system(), arguments.patience).await {
+            // What went wrong first is what matters; the next bench cancels what is left.
+            Err(left) if measured.is_ok() => Err(left.context("jobs of the bench are left on the server")),
+            Ok(()) | Err(_) => measured,
         }
-        Ok(exit)
     })
 }
 
-/// Whether this one was asked for: by name, or because nothing was named and it can be measured.
-fn is_wanted(what: What, arguments: &Arguments) -> bool {
-    // The memory of another's process cannot be read, and it is not ours to kill.
-    let own = matches!(what, What::Pending | What::Backlog | What::Filtered | What::Watchers | What::Restart);
-    let possible = !own || arguments.server.is_none();
-    if arguments.only.is_empty() { possible } else { arguments.only.contains(&what) }
+/// The benches that were asked for: by name, or all that can be measured.
+///
+/// # Errors
+/// [`Error::OwnServer`].
+fn wanted(arguments: &Arguments) -> Result<Vec<What>, Error> {
+    let mut wanted = What::ALL.to_vec();
+    if !arguments.only.is_empty() {
+        wanted.retain(|what| arguments.only.contains(what));
+        let impossible = wanted.iter().find(|what| arguments.server.is_some() && what.needs_own_server());
+        if let Some(value) = impossible.and_then(What::to_possible_value) {
+            return Err(Error::OwnServer(value.get_name().to_owned()));
+        }
+    }
+    wanted.retain(|what| arguments.server.is_none() || !what.needs_own_server());
+    Ok(wanted)
 }
 
-/// Each bench has a server of its own, on an empty directory.
+async fn measure_all(wanted: &[What], arguments: &Arguments) -> anyhow::Result<Exit> {
+    let mut exit = Exit::OK;
+    for what in wanted {
+        for figures in measure(*what, arguments).await? {
+            if figures.print(arguments.json)? == Reader::Gone {
+                return Ok(exit);
+            }
+            let verdicts = if arguments.check { asked::verdicts(&figures) } else { Vec::new() };
+            for verdict in verdicts {
+                if !verdict.is_met() {
+                    exit = Exit::JOB_FAILED;
+                }
+                verdict.print(arguments.json)?;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// Each bench has a server of its own, on an empty directory, unless one was named.
 async fn measure(what: What, arguments: &Arguments) -> anyhow::Result<Vec<Figures>> {
     let mut figures = Vec::new();
     match what {

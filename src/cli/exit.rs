@@ -3,6 +3,7 @@
 mod remote;
 
 use crate::cli;
+use crate::cli::bench;
 use crate::cli::diff::TooManyPlaces;
 use crate::cli::known;
 use crate::cli::lines;
@@ -123,6 +124,9 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if cause.is::<run::Conflict>() {
         return Some(Exit::CONFLICT);
     }
+    if let Some(error) = cause.downcast_ref::<bench::Error>() {
+        return Some(of_bench(error));
+    }
     if let Some(error) = cause.downcast_ref::<pool::Error>() {
         return Some(of_pool(error));
     }
@@ -133,6 +137,14 @@ fn of_unknown(error: &known::Unknown) -> Exit {
     match error {
         known::Unknown::Nameless(_) => Exit::DAMAGED,
         known::Unknown::Ahead { .. } | known::Unknown::Trimmed { .. } => Exit::NOT_FOUND,
+    }
+}
+
+fn of_bench(error: &bench::Error) -> Exit {
+    match error {
+        bench::Error::OwnServer(_) => Exit::USAGE,
+        bench::Error::Stuck { .. } => Exit::UNAVAILABLE,
+        bench::Error::InUse { .. } | bench::Error::KnownProducer(_) => Exit::CONFLICT,
     }
 }
 

@@ -4,6 +4,7 @@
 mod harness;
 
 mod backup;
+mod bench;
 mod config;
 mod diff;
 mod disk;

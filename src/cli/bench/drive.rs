@@ -1,5 +1,7 @@
 //! The clients of a bench: a submitter with a window, and a reader of updates.
 
+use crate::cli::bench::error::Error;
+use crate::cli::bench::leftovers::is_ours;
 use crate::cli::bench::setup::Bench;
 use crate::cli::bench::setup::QUEUE;
 use crate::proto::v1;
@@ -27,6 +29,7 @@ pub(in crate::cli::bench) struct Submitter {
     /// Where the jobs go, each to the next one.
     queues: Vec<String>,
     payload: Bytes,
+    patience: Duration,
 }
 
 impl Submitter {
@@ -41,16 +44,21 @@ impl Submitter {
         queues: Vec<String>,
     ) -> anyhow::Result<Submitter> {
         let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
-        let start = v1::SubmitStart { producer_id: producer.to_owned() };
+        let producer_id = bench.name(producer);
+        let start = v1::SubmitStart { producer_id: producer_id.clone() };
         requests.send(request(v1::stream_submit_request::Request::Start(start))).await?;
         let mut client = JobServiceClient::new(bench.connect().await?);
         let mut answers = client.stream_submit(ReceiverStream::new(outgoing)).await?.into_inner();
-        answers
+        let resumed = answers
             .message()
             .await?
             .and_then(|first| first.resumed)
             .context("the server did not say where it resumes")?;
-        Ok(Submitter { requests, answers, sent: 0, accepted: 0, queues, payload: bench.payload() })
+        if resumed.last_ordinal > 0 {
+            return Err(Error::KnownProducer(producer_id).into());
+        }
+        let (payload, patience) = (bench.payload(), bench.arguments.patience);
+        Ok(Submitter { requests, answers, sent: 0, accepted: 0, queues, payload, patience })
     }
 
     /// How many jobs were sent.
@@ -86,7 +94,18 @@ impl Submitter {
         Ok(())
     }
 
-    /// Sends `jobs` jobs, `batch` in a message, with at most `window` unanswered, and waits until all are on disk.
+    /// Sends `count` more jobs and waits for the next answer, but not for ever.
+    pub(in crate::cli::bench) async fn deliver(&mut self, count: u64) -> anyhow::Result<()> {
+        let sent = self.sent + count;
+        self.progress(sent, async |submitter| {
+            submitter.send(count).await?;
+            submitter.hear().await
+        })
+        .await
+    }
+
+    /// Sends `jobs` jobs, `batch` in a message, with at most `window` unanswered, and waits until all are on disk. Each answer
+    /// may take as long as the bench's patience.
     pub(in crate::cli::bench) async fn send_all(
         &mut self,
         jobs: u64,
@@ -94,12 +113,33 @@ impl Submitter {
         window: u64,
     ) -> anyhow::Result<()> {
         while self.accepted < jobs {
-            while self.sent < jobs && self.sent - self.accepted + batch <= window.max(batch) {
-                self.send(batch.min(jobs - self.sent)).await?;
-            }
-            self.hear().await?;
+            self.progress(jobs, async |submitter| {
+                while submitter.sent < jobs
+                    && submitter.sent - submitter.accepted + batch <= window.max(batch)
+                {
+                    submitter.send(batch.min(jobs - submitter.sent)).await?;
+                }
+                submitter.hear().await
+            })
+            .await?;
         }
         Ok(())
+    }
+
+    /// A step on the way to `jobs` jobs that ends with an answer.
+    async fn progress(
+        &mut self,
+        jobs: u64,
+        step: impl AsyncFnOnce(&mut Submitter) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let patience = self.patience;
+        match tokio::time::timeout(patience, step(self)).await {
+            Ok(stepped) => stepped,
+            Err(_late) => {
+                let so_far = format!("{} of {jobs} jobs are on disk", self.accepted);
+                Err(Error::Stuck { waited_for: "no submit was acknowledged", patience, so_far }.into())
+            }
+        }
     }
 }
 
@@ -107,7 +147,7 @@ fn request(request: v1::stream_submit_request::Request) -> v1::StreamSubmitReque
     v1::StreamSubmitRequest { request: Some(request) }
 }
 
-/// The updates of the bench's queue after `cursor`, followed.
+/// A stream of updates, on a connection of its own.
 pub(in crate::cli::bench) async fn updates(
     bench: &Bench,
     request: v1::GetUpdatesRequest,
@@ -121,15 +161,24 @@ pub(in crate::cli::bench) fn client(channel: Channel) -> UpdateServiceClient<Cha
     UpdateServiceClient::new(channel).max_decoding_message_size(16 << 20)
 }
 
-/// All updates of terminal successes, with results.
-pub(in crate::cli::bench) fn results() -> v1::GetUpdatesRequest {
-    v1::GetUpdatesRequest {
+/// All successes, with results, from the head of the log on: what finished in a run before is not this one's.
+pub(in crate::cli::bench) async fn results(
+    bench: &Bench,
+) -> anyhow::Result<Streaming<v1::GetUpdatesResponse>> {
+    let request = v1::GetUpdatesRequest {
+        after: Some(v1::get_updates_request::After::End(v1::LogEnd::Head.into())),
         kinds: vec![v1::UpdateKind::Succeeded.into()],
         include_result: true,
         include_payload: true,
         ..v1::GetUpdatesRequest::default()
-    }
+    };
+    let mut updates = updates(bench, request).await?;
+    // It comes at once, and tells that the place in the log is taken.
+    updates.message().await?.context("the server ended the updates")?;
+    Ok(updates)
 }
 
-/// How long a bench waits for one job before it gives up.
-pub(in crate::cli::bench) const PATIENCE: Duration = Duration::from_secs(60);
+/// How many of these are of jobs of a bench.
+pub(in crate::cli::bench) fn finished(response: &v1::GetUpdatesResponse) -> anyhow::Result<u64> {
+    Ok(response.updates()?.iter().filter(|update| is_ours(&update.queue)).count() as u64)
+}

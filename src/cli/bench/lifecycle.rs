@@ -4,10 +4,10 @@
 //! the jobs that it kept from being sent.
 
 use crate::cli::bench::disk::Disk;
-use crate::cli::bench::drive::PATIENCE;
 use crate::cli::bench::drive::Submitter;
+use crate::cli::bench::drive::finished;
 use crate::cli::bench::drive::results;
-use crate::cli::bench::drive::updates;
+use crate::cli::bench::error::Error;
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::figures::percentile;
 use crate::cli::bench::setup::Bench;
@@ -18,6 +18,7 @@ use crate::proto::v1;
 use anyhow::Context;
 use std::collections::VecDeque;
 use std::time::Duration;
+use tokio::time::Interval;
 use tonic::Streaming;
 
 /// How often a sync of the disk is measured beside the run.
@@ -66,11 +67,10 @@ impl<'a> Life<'a> {
         let mut workers = Vec::new();
         let shares: Vec<&[String]> = queues.chunks(queues.len().div_ceil(streams)).collect();
         for (number, share) in shares.iter().cycle().take(streams).enumerate() {
-            workers.push(Worker::start(bench, &format!("bench-{number}"), slots, share.to_vec()).await?);
+            workers.push(Worker::start(bench, &number.to_string(), slots, share.to_vec()).await?);
         }
-        let submitter = Submitter::open_to(bench, "bench", queues).await?;
-        let mut updates = updates(bench, results()).await?;
-        updates.message().await?;
+        let submitter = Submitter::open_to(bench, "jobs", queues).await?;
+        let updates = results(bench).await?;
         Ok(Life { bench, submitter, workers, updates, disk: bench.disk()?, syncs: Vec::new(), slots })
     }
 
@@ -87,17 +87,12 @@ impl<'a> Life<'a> {
         let mut probe = tokio::time::interval(PROBE_EVERY);
         let mut beat = tokio::time::interval(BEAT);
         while run.finished < jobs {
-            run.send(bench, &mut self.submitter).await?;
-            tokio::select! {
-                heard = self.submitter.hear() => heard?,
-                update = tokio::time::timeout(PATIENCE, self.updates.message()) => {
-                    let update = update.context("no result came for a minute")??;
-                    let update = update.context("the server ended the updates")?;
-                    run.see(update.updates()?.len() as u64, bench.clock.now().tick);
-                }
-                _ = beat.tick(), if run.is_paced() => {}
-                // A sync holds this thread up, which is no matter only where the next job waits for the one before.
-                _ = probe.tick(), if !run.is_paced() => self.syncs.push(self.disk.sync()?),
+            // Counted from the last job that finished: whatever else happens is no progress.
+            let patience = bench.arguments.patience;
+            let left = patience.saturating_sub(bench.clock.now().tick.since(run.progressed));
+            match tokio::time::timeout(left, self.step(&mut run, &mut probe, &mut beat)).await {
+                Ok(stepped) => stepped?,
+                Err(_late) => return Err(run.stuck(patience).into()),
             }
         }
         let figures = bench.end(start, jobs, name).await?;
@@ -115,6 +110,22 @@ impl<'a> Life<'a> {
             },
             ..figures
         })
+    }
+
+    /// Sends what may be sent, and waits for whatever happens next.
+    async fn step(&mut self, run: &mut Run, probe: &mut Interval, beat: &mut Interval) -> anyhow::Result<()> {
+        run.send(self.bench, &mut self.submitter).await?;
+        tokio::select! {
+            heard = self.submitter.hear() => heard?,
+            update = self.updates.message() => {
+                let update = update?.context("the server ended the updates")?;
+                run.see(finished(&update)?, self.bench.clock.now().tick);
+            }
+            _ = beat.tick(), if run.is_paced() => {}
+            // A sync holds this thread up, which is no matter only where the next job waits for the one before.
+            _ = probe.tick(), if !run.is_paced() => self.syncs.push(self.disk.sync()?),
+        }
+        Ok(())
     }
 }
 
@@ -146,6 +157,8 @@ struct Run {
     finished: u64,
     pace: Pace,
     began: Tick,
+    /// When a job finished last, or the run began.
+    progressed: Tick,
     /// When messages were sent, or were due to be: how many jobs, and when. Jobs finish in about that order.
     sent_at: VecDeque<(u64, Tick)>,
     times: Vec<Duration>,
@@ -153,7 +166,16 @@ struct Run {
 
 impl Run {
     fn new(jobs: u64, pace: Pace, began: Tick) -> Run {
-        Run { jobs, sent: 0, finished: 0, pace, began, sent_at: VecDeque::new(), times: Vec::new() }
+        Run {
+            jobs,
+            sent: 0,
+            finished: 0,
+            pace,
+            began,
+            progressed: began,
+            sent_at: VecDeque::new(),
+            times: Vec::new(),
+        }
     }
 
     fn is_paced(&self) -> bool {
@@ -185,7 +207,15 @@ impl Run {
         Ok(())
     }
 
+    fn stuck(&self, patience: Duration) -> Error {
+        let so_far = format!("{} of {} jobs have, {} were sent", self.finished, self.jobs, self.sent);
+        Error::Stuck { waited_for: "no job finished", patience, so_far }
+    }
+
     fn see(&mut self, mut results: u64, now: Tick) {
+        if results > 0 {
+            self.progressed = now;
+        }
         self.finished += results;
         while results > 0
             && let Some((count, sent)) = self.sent_at.front_mut()

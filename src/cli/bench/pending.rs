@@ -22,7 +22,7 @@ pub(in crate::cli::bench) async fn measure(mut bench: Bench) -> anyhow::Result<F
     let jobs = bench.arguments.pending_jobs;
     let (batch, window) = (bench.arguments.batch as u64, bench.arguments.window);
     let before = bench.memory()?;
-    let mut submitter = Submitter::open(&bench, "bench").await?;
+    let mut submitter = Submitter::open(&bench, "jobs").await?;
     let start = bench.begin().await?;
     submitter.send_all(jobs, batch, window).await?;
     let figures = bench.end(start, jobs, "pending").await?;

@@ -5,6 +5,7 @@ use crate::cli::bench::figures::Figures;
 use crate::cli::bench::lifecycle::Life;
 use crate::cli::bench::lifecycle::Pace;
 use crate::cli::bench::setup::Bench;
+use crate::cli::bench::setup::QUEUE;
 
 /// Streams of workers: one may take jobs from 1,000 queues.
 const STREAMS: usize = 10;
@@ -14,7 +15,7 @@ const SLOTS: u32 = 64;
 const WINDOW: u64 = 40_000;
 
 pub(in crate::cli::bench) async fn measure(bench: &Bench, queues: usize) -> anyhow::Result<Figures> {
-    let names = (0..queues).map(|number| format!("bench-{number}")).collect();
+    let names = (0..queues).map(|number| format!("{QUEUE}-{number}")).collect();
     let mut life = Life::on(bench, names, STREAMS, SLOTS).await?;
     // Making the queues is not measured.
     life.run(WINDOW, Pace::Window(WINDOW), "queues").await?;

@@ -3,6 +3,7 @@
 
 use crate::cli::bench::drive::Submitter;
 use crate::cli::bench::drive::updates;
+use crate::cli::bench::error::Error;
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::setup::Bench;
 use crate::proto::v1;
@@ -19,16 +20,21 @@ const SECONDS: u64 = 3;
 
 pub(in crate::cli::bench) async fn measure(bench: &Bench, readers: usize) -> anyhow::Result<Figures> {
     let jobs = JOBS_PER_S * SECONDS;
-    let mut submitter = Submitter::open(bench, "bench").await?;
+    let last = bench.look().await?.head_sequence + jobs;
+    let mut submitter = Submitter::open(bench, "jobs").await?;
     let mut reading = JoinSet::new();
     for _ in 0..readers {
-        let request = v1::GetUpdatesRequest { include_payload: true, ..v1::GetUpdatesRequest::default() };
+        let request = v1::GetUpdatesRequest {
+            after: Some(v1::get_updates_request::After::End(v1::LogEnd::Head.into())),
+            include_payload: true,
+            ..v1::GetUpdatesRequest::default()
+        };
         let mut stream = updates(bench, request).await?;
         stream.message().await?.context("the server ended the updates")?;
         reading.spawn(async move {
             // The cursor says how many updates there were: decoding them fifty times would take the machine from the server.
             while let Some(response) = stream.message().await? {
-                if response.cursor_sequence >= jobs {
+                if response.cursor_sequence >= last {
                     return anyhow::Ok(());
                 }
             }
@@ -40,10 +46,14 @@ pub(in crate::cli::bench) async fn measure(bench: &Bench, readers: usize) -> any
     let each = JOBS_PER_S * u64::try_from(BEAT.as_millis())? / 1_000;
     while submitter.sent() < jobs {
         beat.tick().await;
-        submitter.send(each.min(jobs - submitter.sent())).await?;
-        submitter.hear().await?;
+        submitter.deliver(each.min(jobs - submitter.sent())).await?;
     }
-    while let Some(read) = reading.join_next().await {
+    let patience = bench.arguments.patience;
+    let stuck = |_late| {
+        let so_far = format!("update {last} is the last one");
+        Error::Stuck { waited_for: "a reader did not get every update", patience, so_far }
+    };
+    while let Some(read) = tokio::time::timeout(patience, reading.join_next()).await.map_err(stuck)? {
         read??;
     }
     let figures = bench.end(start, jobs, "readers").await?;

@@ -145,8 +145,7 @@ async fn submit_on(mut submitter: Submitter) -> anyhow::Result<Infallible> {
     let each = LOAD_PER_S * u64::try_from(BEAT.as_millis())? / 1_000;
     loop {
         beat.tick().await;
-        submitter.send(each).await?;
-        submitter.hear().await?;
+        submitter.deliver(each).await?;
     }
 }
 

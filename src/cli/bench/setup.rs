@@ -3,9 +3,11 @@
 use crate::cli::bench::Arguments;
 use crate::cli::bench::disk::Disk;
 use crate::cli::bench::figures::Figures;
+use crate::cli::bench::leftovers;
 use crate::cli::bench::process::Memory;
 use crate::cli::bench::process::Server;
 use crate::cli::bench::process::cpu;
+use crate::client;
 use crate::clock::Clock;
 use crate::clock::Tick;
 use crate::grpc::limits::Limits;
@@ -22,10 +24,11 @@ use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::transport::Endpoint;
 
-/// The queue that benches use.
-pub(in crate::cli::bench) const QUEUE: &str = "bench";
+/// The queue that benches use, and how all names of their queues begin. The names are the same in each run: queues are never
+/// removed, and a server takes only so many.
+pub(in crate::cli::bench) const QUEUE: &str = "gangline-bench";
 /// A queue that nobody works on.
-pub(in crate::cli::bench) const IDLE: &str = "idle";
+pub(in crate::cli::bench) const IDLE: &str = "gangline-bench-idle";
 /// How long the work tree may take to catch up.
 const CATCH_UP: Duration = Duration::from_secs(120);
 
@@ -39,6 +42,8 @@ pub(in crate::cli::bench) struct Bench {
     server: Option<Server>,
     dir: Temporary,
     info: v1::GetServerInfoResponse,
+    /// What tells its producers and workers from those of any other run.
+    run: String,
 }
 
 /// CPU and frames at one moment.
@@ -54,6 +59,9 @@ impl Bench {
     /// Starts a server, or finds the one that was named.
     pub(in crate::cli::bench) async fn start(arguments: &Arguments) -> anyhow::Result<Bench> {
         let clock = Clock::system();
+        if let Some(server) = &arguments.server {
+            leftovers::clear(server, &clock, arguments.patience).await?;
+        }
         let dir = Temporary::make(&arguments.data, &clock)?;
         let server = match &arguments.server {
             Some(_) => None,
@@ -68,14 +76,22 @@ impl Bench {
             dir,
             server,
             info: v1::GetServerInfoResponse::default(),
+            run: client::unique_name()?,
         };
         bench.info = bench.look().await?;
         Ok(bench)
     }
 
+    /// A name for a producer or a worker that no run before had: a server knows a producer by its name, and takes what it
+    /// sends again for what it has.
+    pub(in crate::cli::bench) fn name(&self, name: &str) -> String {
+        format!("gangline-bench-{}-{name}", self.run)
+    }
+
     /// A connection of its own.
     pub(in crate::cli::bench) async fn connect(&self) -> anyhow::Result<Channel> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?
+        let scheme = if self.address.contains("://") { "" } else { "http://" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}{}", self.address))?
             .initial_stream_window_size(Limits::default().stream_window_bytes)
             .initial_connection_window_size(Limits::default().connection_window_bytes)
             .tcp_nodelay(true);

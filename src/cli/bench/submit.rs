@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 pub(in crate::cli::bench) async fn measure(bench: &Bench, connections: usize) -> anyhow::Result<Figures> {
     let arguments = &bench.arguments;
     let (batch, window) = (arguments.batch as u64, arguments.window);
-    let each = arguments.jobs / connections as u64;
+    let each = (arguments.jobs / connections as u64).max(1);
     let mut submitters = Vec::new();
     for number in 0..connections {
-        submitters.push(Submitter::open(bench, &format!("bench-{number}")).await?);
+        submitters.push(Submitter::open(bench, &number.to_string()).await?);
     }
     let start = bench.begin().await?;
     let mut running = JoinSet::new();

@@ -18,12 +18,12 @@ pub(in crate::cli::bench) struct Worker {
 impl Worker {
     pub(in crate::cli::bench) async fn start(
         bench: &Bench,
-        name: &str,
+        worker: &str,
         slots: u32,
         queues: Vec<String>,
     ) -> anyhow::Result<Worker> {
         let (requests, outgoing) = mpsc::channel(8);
-        let hello = v1::Hello { worker_id: name.to_owned(), queues, ..v1::Hello::default() };
+        let hello = v1::Hello { worker_id: bench.name(worker), queues, ..v1::Hello::default() };
         let first = v1::WorkRequest { hello: Some(hello), free_slots: slots, ..v1::WorkRequest::default() };
         requests.send(first).await?;
         let client = WorkerServiceClient::new(bench.connect().await?);
