@@ -1,6 +1,13 @@
 //! What readers see: the newest synced frames, and the newest state of every job that the work tree does not answer
 //! for. One structure serves as ring, cache and overlay; readers never look at the deciding state. [ACK-1]
 
+mod published;
+mod watches;
+
+pub use crate::engine::view::published::Encoded;
+pub use crate::engine::view::published::Published;
+pub use crate::engine::view::watches::Watch;
+
 use crate::clock::Timestamp;
 use crate::engine::bell::Bell;
 use crate::engine::overlay::JobView;
@@ -20,7 +27,6 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::RwLock;
 use std::sync::RwLockReadGuard;
 use std::sync::RwLockWriteGuard;
@@ -37,55 +43,6 @@ const OVERLAY_SPARE: usize = 16_384;
 const OVERLAY_SPARE_AT_REST: usize = 448;
 /// Recent log that stays in memory while nothing happens. [MEM-1]
 const RING_AT_REST_BYTES: usize = 1_024 * 1_024;
-
-/// One synced frame, decoded. Shared by all readers.
-#[derive(Debug)]
-pub struct Published {
-    /// Its position.
-    pub position: Position,
-    /// Sequence of its first update.
-    pub first_sequence: Sequence,
-    /// How many updates it holds.
-    pub updates: u32,
-    /// Log time.
-    pub time: Timestamp,
-    /// All its events, unless `numbers` says otherwise.
-    pub events: Vec<Event>,
-    /// Of a frame that was read back for a reader of some updates: `events` are those updates only, and these are their
-    /// numbers among the frame's updates, from 0.
-    pub numbers: Option<Vec<u32>>,
-    /// Bytes of its body in the log.
-    pub body_bytes: usize,
-    /// Its updates as the service encodes them for readers: made by the first reader, shared by all. One slot with
-    /// payloads and results, one without.
-    pub encoded: [OnceLock<Encoded>; 2],
-}
-
-/// The updates of a frame as readers get them: one run of bytes, and where each update lies in it.
-#[derive(Debug)]
-pub struct Encoded {
-    /// All updates, one after another.
-    pub bytes: bytes::Bytes,
-    /// The end of each update in `bytes`.
-    pub ends: Vec<u32>,
-}
-
-impl Published {
-    /// The updates in `events`, each with its number among the frame's updates, from 0.
-    pub fn numbered_updates(&self) -> impl Iterator<Item = (usize, &Event)> {
-        let updates = self.events.iter().filter(|event| event.is_update()).enumerate();
-        updates.map(|(place, event)| {
-            let number = self.numbers.as_ref().map_or(place, |numbers| numbers[place] as usize);
-            (number, event)
-        })
-    }
-
-    /// Sequence of its last update, or of the last before it if it holds none.
-    #[must_use]
-    pub fn last_sequence(&self) -> Sequence {
-        Sequence(self.first_sequence.0 + u64::from(self.updates) - 1)
-    }
-}
 
 /// The newest thing that readers may see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -346,14 +303,6 @@ impl View {
         self.read().cursors.get(name).copied()
     }
 
-    /// Is notified of every frame with an update of the job `id`, and of no other, until it is dropped. Updates of other
-    /// jobs cost nothing while nobody watches.
-    #[must_use]
-    pub fn watch(self: &Arc<View>, id: JobId) -> Watch {
-        let changes = self.write().watched.entry(id).or_default().subscribe();
-        Watch { view: self.clone(), id, changes }
-    }
-
     /// Bytes of log that the work tree is behind.
     #[must_use]
     pub fn lag_bytes(&self) -> u64 {
@@ -460,38 +409,6 @@ impl View {
     /// Bytes of log published since the start.
     pub(in crate::engine) fn published_bytes(&self) -> u64 {
         self.published_bytes.load(Ordering::Relaxed)
-    }
-}
-
-/// A watch over one job; see [`View::watch`].
-#[derive(Debug)]
-pub struct Watch {
-    view: Arc<View>,
-    id: JobId,
-    changes: watch::Receiver<Touches>,
-}
-
-impl Watch {
-    /// Waits for the next frame with an update of the job. A frame between two calls is not missed.
-    pub async fn changed(&mut self) {
-        self.changes.changed().await.expect("the view keeps the sender while somebody watches");
-    }
-
-    /// The frames from `from` on with an update of the job, of those published since it was first watched; `None` if they
-    /// are more than are remembered.
-    #[must_use]
-    pub fn touched_since(&self, from: Position) -> Option<Vec<Position>> {
-        self.changes.borrow().since(from)
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let mut inner = self.view.write();
-        // This one is the last: nobody else watches the job.
-        if inner.watched.get(&self.id).is_some_and(|changes| changes.receiver_count() == 1) {
-            inner.watched.remove(&self.id);
-        }
     }
 }
 

@@ -1,9 +1,15 @@
 //! The workers that hold or want leases: what they take, what they hold, when they were last heard of. In memory
 //! only: after a restart the leases come back from the state and run a full new period. [LEASE-2]
 
+mod turns;
+mod view;
+
+pub use crate::engine::workers::view::WorkerView;
+
 use crate::clock::Tick;
 use crate::engine::command::Ack;
 use crate::engine::command::Grant;
+use crate::engine::workers::turns::Turns;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::job::id::QueueName;
@@ -92,34 +98,10 @@ impl Output {
     }
 }
 
-/// A worker as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerView {
-    /// Its name.
-    pub name: Arc<str>,
-    /// What it said about itself; may be empty.
-    pub description: Arc<str>,
-    /// How many jobs it works on at a time; 0: it does not say.
-    pub slots: u32,
-    /// What it takes jobs from.
-    pub queues: Vec<QueueName>,
-    /// How many more leases it takes.
-    pub free: u32,
-    /// The jobs it holds.
-    pub jobs: Vec<JobId>,
-    /// Milliseconds since its last sign of life.
-    pub silent_ms: u64,
-    /// Whether its link is open.
-    pub connected: bool,
-    /// Milliseconds since its link was opened, or since its first call.
-    pub attached_ms: u64,
-}
-
 /// One worker.
 #[derive(Debug)]
 pub(in crate::engine) struct Worker {
     pub(in crate::engine) name: Arc<str>,
-    pub(in crate::engine) queues: Vec<QueueName>,
     description: Arc<str>,
     slots: u32,
     turn: u64,
@@ -132,36 +114,12 @@ pub(in crate::engine) struct Worker {
     deadline: Option<Tick>,
     output: Output,
     dirty: bool,
-    /// Those of its queues that exist, in their order.
-    numbers: Vec<QueueNo>,
-    /// How many queues there were when it was looked which of its own exist.
-    queues_seen: usize,
-    /// Which of its queues had its turn last.
-    last_turn: Option<QueueNo>,
+    turns: Turns,
 }
 
 impl Worker {
-    fn take_from(&mut self, queues: Vec<QueueName>) {
-        self.queues = queues;
-        self.numbers = Vec::new();
-        self.queues_seen = 0;
-    }
-
     pub(in crate::engine) fn free(&self) -> u32 {
         if self.outlet.is_some() { self.free } else { 0 }
-    }
-}
-
-/// The first queue from `from` on that is in both; `numbers` are in their order.
-fn first_common(numbers: &[QueueNo], ready: &BTreeSet<QueueNo>, from: QueueNo) -> Option<QueueNo> {
-    let mut numbers = &numbers[numbers.partition_point(|number| *number < from)..];
-    loop {
-        let taken = *numbers.first()?;
-        let open = *ready.range(taken..).next()?;
-        if open == taken {
-            return Some(taken);
-        }
-        numbers = &numbers[numbers.partition_point(|number| *number < open)..];
     }
 }
 
@@ -206,7 +164,7 @@ impl Workers {
             let _ = earlier.send(Output { superseded: true, ..Output::default() });
         }
         worker.turn = turn;
-        worker.take_from(attach.queues);
+        worker.turns.take_from(attach.queues);
         worker.description = attach.description;
         worker.slots = attach.slots;
         worker.free = attach.free.min(FREE_MAX);
@@ -233,7 +191,6 @@ impl Workers {
             name: name.clone(),
             description: "".into(),
             slots: 0,
-            queues: Vec::new(),
             turn: 0,
             free: 0,
             held: Vec::new(),
@@ -244,9 +201,7 @@ impl Workers {
             deadline: None,
             output: Output::default(),
             dirty: false,
-            numbers: Vec::new(),
-            queues_seen: 0,
-            last_turn: None,
+            turns: Turns::default(),
         };
         let place = self.list.iter().position(Option::is_none).unwrap_or_else(|| {
             self.list.push(None);
@@ -348,28 +303,16 @@ impl Workers {
 
     /// How many of the worker's queues exist.
     pub(in crate::engine) fn learn_queues(&mut self, number: u32, queues: &Queues) -> usize {
-        let worker = self.at(number);
-        if worker.queues_seen < queues.len() && worker.numbers.len() < worker.queues.len() {
-            worker.numbers = worker.queues.iter().filter_map(|name| queues.find(name)).collect();
-            worker.numbers.sort_unstable();
-        }
-        worker.queues_seen = queues.len();
-        worker.numbers.len()
+        self.at(number).turns.learn(queues)
     }
 
-    /// The one of the worker's queues among `ready` whose turn it is: of those that [`Workers::learn_queues`] found, the next
-    /// after the one that had its turn last. Each step passes over all that only one of the two sides has.
+    /// The one of the worker's queues among `ready` whose turn it is, of those that [`Workers::learn_queues`] found.
     pub(in crate::engine) fn next_queue(
         &mut self,
         number: u32,
         ready: &BTreeSet<QueueNo>,
     ) -> Option<QueueNo> {
-        let worker = self.at(number);
-        let after = worker.last_turn.map_or(QueueNo(0), |last| QueueNo(last.0 + 1));
-        let next = first_common(&worker.numbers, ready, after)
-            .or_else(|| first_common(&worker.numbers, ready, QueueNo(0)));
-        worker.last_turn = next.or(worker.last_turn);
-        next
+        self.at(number).turns.next(ready)
     }
 
     /// Something about the queue changed: those that take from it look again.
@@ -412,7 +355,7 @@ impl Workers {
         self.leave_queues(number);
         let worker = self.at(number);
         worker.outlet = None;
-        worker.take_from(Vec::new());
+        worker.turns.take_from(Vec::new());
         worker.deadline = Some(deadline);
         worker.free = 0;
         self.hungry.remove(&number);
@@ -429,7 +372,7 @@ impl Workers {
     }
 
     fn leave_queues(&mut self, number: u32) {
-        for queue in self.at(number).queues.clone() {
+        for queue in self.at(number).turns.names().to_vec() {
             if let Some(takers) = self.takers.get_mut(&queue) {
                 takers.retain(|taker| *taker != number);
                 if takers.is_empty() {
@@ -474,30 +417,6 @@ impl Workers {
 
     pub(in crate::engine) fn takers(&self, queue: &QueueName) -> usize {
         self.takers.get(queue).map_or(0, Vec::len)
-    }
-
-    /// All workers by name.
-    pub(in crate::engine) fn views(&self, now: Tick, id_of: impl Fn(Slot) -> JobId) -> Vec<WorkerView> {
-        let view = |(_, worker): (u32, &Worker)| WorkerView {
-            name: worker.name.clone(),
-            description: Arc::clone(&worker.description),
-            slots: worker.slots,
-            queues: worker.queues.clone(),
-            free: worker.free(),
-            jobs: worker.held.iter().map(|slot| id_of(*slot)).collect(),
-            silent_ms: match (worker.liveness, &worker.outlet) {
-                // It lives as long as this process.
-                (Liveness::Local, Some(_)) => 0,
-                (Liveness::Local, None) | (Liveness::Signs, _) => {
-                    u64::try_from(now.since(worker.heard).as_millis()).unwrap_or(u64::MAX)
-                }
-            },
-            connected: worker.outlet.is_some(),
-            attached_ms: u64::try_from(now.since(worker.attached).as_millis()).unwrap_or(u64::MAX),
-        };
-        let mut views: Vec<WorkerView> = self.numbered().map(view).collect();
-        views.sort_by(|a, b| a.name.cmp(&b.name));
-        views
     }
 
     fn numbered(&self) -> impl Iterator<Item = (u32, &Worker)> {

@@ -3,7 +3,12 @@
 //! Deterministic: what a crash leaves is chosen by the seed. It stands in for the directory in simulations, and is held
 //! to the same suite.
 
-use crate::clock::Timestamp;
+mod archive;
+mod writer;
+
+pub use crate::log::memory::archive::MemoryArchive;
+pub use crate::log::memory::writer::Memory;
+
 use crate::codec;
 use crate::job::event::Event;
 use crate::job::id::Epoch;
@@ -11,24 +16,19 @@ use crate::job::id::Pointer;
 use crate::job::id::Position;
 use crate::job::id::Sequence;
 use crate::job::id::StoreId;
-use crate::log::Archive;
 use crate::log::Error;
 use crate::log::Floor;
 use crate::log::Head;
-use crate::log::Limits;
-use crate::log::Log;
-use crate::log::ReadCheckpoint;
-use crate::log::Room;
-use crate::log::WriteCheckpoint;
 use crate::log::frame::Frame;
 use crate::log::frame::Hash;
 #[cfg(any(test, feature = "seeded-bugs"))]
 use crate::seeded::Bug;
 use std::collections::BTreeMap;
-use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+
+const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// A simulated disk. It outlives the logs that are opened on it; clones are the same disk.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Disk {
         platter.recover();
         let (head, opening) = (platter.head(), platter.opening);
         drop(platter);
-        Memory { disk: self.clone(), head, opening, poisoned: false }
+        Memory::new(self.clone(), head, opening)
     }
 
     /// Cuts the power: of the frames that no sync covered a random prefix is left, and the open log is poisoned.
@@ -215,21 +215,6 @@ impl Platter {
     }
 }
 
-/// Whether the fault that was ordered is due with this call.
-fn due(countdown: &mut Option<u64>) -> bool {
-    match countdown {
-        None => false,
-        Some(0 | 1) => {
-            *countdown = None;
-            true
-        }
-        Some(more) => {
-            *more -= 1;
-            false
-        }
-    }
-}
-
 fn damaged(position: Position, error: &codec::Error) -> Error {
     let (file, what) = ("memory".to_owned(), error.to_string());
     Error::Damaged { file, offset: 0, position, sequence: Sequence(0), what }
@@ -237,213 +222,6 @@ fn damaged(position: Position, error: &codec::Error) -> Error {
 
 fn broken(action: &'static str, kind: std::io::ErrorKind) -> Error {
     Error::Io { action, place: "memory".to_owned(), source: kind.into() }
-}
-
-/// The simulated log.
-#[derive(Debug)]
-pub struct Memory {
-    disk: Disk,
-    head: Head,
-    opening: u64,
-    poisoned: bool,
-}
-
-const FRAME_BYTES_MAX: usize = 8 << 20;
-const SEGMENT_BYTES: u64 = 64 << 20;
-
-impl Log for Memory {
-    type Archive = MemoryArchive;
-
-    fn head(&self) -> Head {
-        self.head
-    }
-
-    fn append(&mut self, frame: &Frame) -> Result<(), Error> {
-        let mut platter = self.disk.lock();
-        if self.poisoned || platter.opening != self.opening {
-            return Err(Error::Poisoned);
-        }
-        let (bytes, bytes_max) = (frame.body.len(), platter.frame_bytes_max);
-        if bytes > bytes_max {
-            return Err(Error::TooLarge { bytes, bytes_max });
-        }
-        let head = platter.head();
-        let continues = frame.position == head.position.next()
-            && frame.previous == head.hash
-            && frame.epoch >= head.epoch
-            && frame.first_sequence == head.sequence.plus(1);
-        if !continues {
-            return Err(Error::Conflict { position: frame.position, head: head.position });
-        }
-        let whole = (bytes + Frame::HEADER_BYTES) as u64;
-        if platter.left.is_some_and(|left| left < whole) {
-            return Err(Error::Full { bytes });
-        }
-        if due(&mut platter.appends_until_failure) {
-            self.poisoned = true;
-            return Err(broken("writing", std::io::ErrorKind::Other));
-        }
-        platter.left = platter.left.map(|left| left - whole);
-        platter.frames.push(frame.clone());
-        self.head = platter.head();
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<Position, Error> {
-        let mut platter = self.disk.lock();
-        if self.poisoned || platter.opening != self.opening {
-            return Err(Error::Poisoned);
-        }
-        if platter.durable < self.head.position {
-            if due(&mut platter.syncs_until_failure) {
-                self.poisoned = true;
-                platter.forsaken = true;
-                return Err(broken("syncing", std::io::ErrorKind::Other));
-            }
-            platter.sync();
-        }
-        Ok(platter.durable)
-    }
-
-    fn room(&self) -> Room {
-        let left = self.disk.lock().left;
-        let current_bytes = left.map_or(SEGMENT_BYTES, |left| left.min(SEGMENT_BYTES));
-        let disk_full = left.is_some();
-        Room { current_bytes, segment_bytes: SEGMENT_BYTES, spares: usize::from(!disk_full), disk_full }
-    }
-
-    fn await_room(&self) -> Room {
-        self.room()
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { frame_bytes_max: self.disk.lock().frame_bytes_max, window: 1_024 }
-    }
-
-    fn archive(&self) -> MemoryArchive {
-        MemoryArchive { disk: self.disk.clone() }
-    }
-}
-
-/// The shared side of the simulated log.
-#[derive(Clone, Debug)]
-pub struct MemoryArchive {
-    disk: Disk,
-}
-
-impl Archive for MemoryArchive {
-    fn store_id(&self) -> StoreId {
-        self.disk.lock().store
-    }
-
-    fn durable(&self) -> Position {
-        self.disk.lock().durable
-    }
-
-    fn floor(&self) -> Floor {
-        self.disk.lock().first
-    }
-
-    fn read(&self, from: Position, bytes_max: usize) -> Result<Vec<Frame>, Error> {
-        let platter = self.disk.lock();
-        let floor = platter.first.position;
-        if from < floor {
-            return Err(Error::BelowFloor { wanted: from, floor });
-        }
-        let (mut frames, mut bytes, mut at) = (Vec::new(), 0, from);
-        while at <= platter.durable
-            && (frames.is_empty() || bytes < bytes_max)
-            && let Some(frame) = platter.frame(at)
-        {
-            bytes += frame.body.len();
-            frames.push(frame.clone());
-            at = at.next();
-        }
-        Ok(frames)
-    }
-
-    fn position_of(&self, sequence: Sequence) -> Result<Position, Error> {
-        let platter = self.disk.lock();
-        let floor = platter.first;
-        if sequence < floor.sequence {
-            let wanted = Position(floor.position.0.saturating_sub(1));
-            return Err(Error::BelowFloor { wanted, floor: floor.position });
-        }
-        let at = platter.frames.partition_point(|frame| frame.next_sequence() <= sequence);
-        Ok(Position(floor.position.0 + at as u64).min(platter.durable.next()))
-    }
-
-    fn event(&self, at: Pointer) -> Result<Event, Error> {
-        self.disk.lock().event(at)
-    }
-
-    fn keeping(&self, bytes: u64) -> Position {
-        let platter = self.disk.lock();
-        let mut kept = 0;
-        let newest_first = platter.frames.iter().rev();
-        let enough = newest_first.take_while(|frame| {
-            let more = kept < bytes;
-            kept += u64::from(frame.body_bytes());
-            more
-        });
-        let stays = enough.count() as u64;
-        Position(platter.first.position.0 + (platter.frames.len() as u64 - stays))
-    }
-
-    fn older(&self, time: Timestamp) -> Result<Position, Error> {
-        let platter = self.disk.lock();
-        let durable =
-            platter.frames.iter().take_while(|frame| frame.position <= platter.durable && frame.time < time);
-        Ok(Position(platter.first.position.0 + durable.count() as u64))
-    }
-
-    fn trim(&self, before: Position, live: &mut dyn Iterator<Item = Pointer>) -> Result<Floor, Error> {
-        let mut platter = self.disk.lock();
-        let limit = before.min(platter.durable).0.saturating_sub(1);
-        let floor = Position(limit - limit % platter.segment_frames + 1);
-        if floor <= platter.first.position {
-            return Ok(platter.first);
-        }
-        let mut carried = BTreeMap::new();
-        for at in live.filter(|at| at.position < floor) {
-            carried.insert(at, platter.event(at)?);
-        }
-        let gone = usize::try_from(floor.0 - platter.first.position.0).expect("frames are in memory");
-        let sequence = platter.frames[gone].first_sequence;
-        platter.frames.drain(..gone);
-        platter.carried = carried;
-        platter.first = Floor { position: floor, sequence };
-        Ok(platter.first)
-    }
-
-    fn put_checkpoint(&self, at: Position, write: WriteCheckpoint<'_>) -> Result<(), Error> {
-        let mut content = Vec::new();
-        write(&mut content).map_err(|source| Error::Io {
-            action: "writing",
-            place: "memory".to_owned(),
-            source,
-        })?;
-        let mut platter = self.disk.lock();
-        if platter.left.is_some() {
-            return Err(broken("writing", std::io::ErrorKind::StorageFull));
-        }
-        platter.checkpoints.insert(at, content);
-        while platter.checkpoints.len() > 2 {
-            platter.checkpoints.pop_first();
-        }
-        Ok(())
-    }
-
-    fn checkpoints(&self) -> Result<Vec<Position>, Error> {
-        Ok(self.disk.lock().checkpoints.keys().rev().copied().collect())
-    }
-
-    fn checkpoint(&self, at: Position) -> Result<ReadCheckpoint, Error> {
-        let platter = self.disk.lock();
-        let content = platter.checkpoints.get(&at).cloned();
-        let content = content.ok_or(broken("opening", std::io::ErrorKind::NotFound))?;
-        Ok(Box::new(Cursor::new(content)))
-    }
 }
 
 #[cfg(test)]
