@@ -9,9 +9,7 @@ use crate::engine::command::FinishRequest;
 use crate::engine::command::Reply;
 use crate::engine::command::WorkerMessage;
 use crate::engine::core::Options;
-use crate::engine::workers::Attach;
-use crate::engine::workers::Liveness;
-use crate::engine::workers::Unnamed;
+use crate::engine::workers::rig::attaching;
 use crate::job::decide::finish::Finish;
 use crate::job::decide::finish::Holder;
 use crate::job::decide::submit::Batch;
@@ -63,18 +61,7 @@ fn job(payload: usize) -> NewJob {
 /// Submits `count` jobs and completes them all with a worker of 64 slots; the ids in order.
 async fn run_jobs(engine: &Engine, count: usize) -> Vec<JobId> {
     let handle = engine.handle();
-    let (outlet, mut output) = tokio::sync::mpsc::unbounded_channel();
-    let attach = Attach {
-        name: "worker".into(),
-        description: "".into(),
-        slots: 0,
-        queues: vec!["q".parse().unwrap()],
-        free: 64,
-        held: Vec::new(),
-        outlet,
-        liveness: Liveness::Signs,
-        unnamed: Unnamed::Lost,
-    };
+    let (attach, mut output) = attaching("worker", &["q"], 64);
     let welcome = handle.call(0, |reply| Command::Attach(attach, reply)).await.unwrap();
     let mut ids = Vec::new();
     for chunk in (0..count).collect::<Vec<_>>().chunks(100) {

@@ -1,6 +1,8 @@
 //! The workers that hold or want leases: what they take, what they hold, when they were last heard of. In memory
 //! only: after a restart the leases come back from the state and run a full new period. [LEASE-2]
 
+#[cfg(test)]
+pub(crate) mod rig;
 mod turns;
 mod view;
 

@@ -12,8 +12,7 @@ use crate::engine::command::Welcome;
 use crate::engine::command::WorkerMessage;
 use crate::engine::core;
 use crate::engine::workers::Attach;
-use crate::engine::workers::Liveness;
-use crate::engine::workers::Unnamed;
+use crate::engine::workers::rig::attaching;
 use crate::grpc;
 use crate::grpc::Reflects;
 use crate::grpc::convert::Sizes;
@@ -197,18 +196,7 @@ impl Rig {
 
     /// Fails the attempts of a queue, one after another, with these failures.
     pub(in crate::grpc) async fn fail(&self, queue: &str, failures: Vec<Failure>) {
-        let (outlet, mut output) = tokio::sync::mpsc::unbounded_channel();
-        let attach = Attach {
-            name: format!("failing worker of {queue}").into(),
-            description: "".into(),
-            slots: 0,
-            queues: vec![queue.parse().unwrap()],
-            free: 1,
-            held: Vec::new(),
-            outlet,
-            liveness: Liveness::Signs,
-            unnamed: Unnamed::Lost,
-        };
+        let (attach, mut output) = attaching(&format!("failing worker of {queue}"), &[queue], 1);
         let welcome = self.handle().call(0, |reply| Command::Attach(attach, reply)).await.unwrap();
         for failure in failures {
             let grant = loop {
@@ -228,18 +216,8 @@ impl Rig {
 
     /// A worker of a queue that has just attached, with room for 64 jobs.
     pub(in crate::grpc) async fn worker(&self, queue: &str) -> (Welcome, Hearing) {
-        let (outlet, output) = tokio::sync::mpsc::unbounded_channel();
-        let attach = Attach {
-            name: format!("worker of {queue}").into(),
-            description: "of the test".into(),
-            slots: 0,
-            queues: vec![queue.parse().unwrap()],
-            free: 64,
-            held: Vec::new(),
-            outlet,
-            liveness: Liveness::Signs,
-            unnamed: Unnamed::Lost,
-        };
+        let (attach, output) = attaching(&format!("worker of {queue}"), &[queue], 64);
+        let attach = Attach { description: "of the test".into(), ..attach };
         (self.handle().call(0, |reply| Command::Attach(attach, reply)).await.unwrap(), output)
     }
 

@@ -25,6 +25,7 @@ use crate::engine::workers::Liveness;
 use crate::engine::workers::Output;
 use crate::engine::workers::Session;
 use crate::engine::workers::Unnamed;
+use crate::engine::workers::rig::attaching;
 use crate::job::decide::finish::Finish;
 use crate::job::decide::finish::Holder;
 use crate::job::decide::submit::Accepted;
@@ -43,7 +44,6 @@ use crate::log::memory::Disk;
 use crate::log::memory::Memory;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::mpsc::unbounded_channel;
 
 /// A core on a simulated disk, and its clock.
 struct Rig {
@@ -109,19 +109,10 @@ impl Rig {
     }
 
     fn attach(&mut self, name: &str, queues: &[&str], free: u32) -> Hand {
-        let (outlet, outputs) = unbounded_channel();
+        let (attach, outputs) = attaching(name, queues, free);
         let local = name.starts_with(LOCAL_PREFIX);
-        let attach = Attach {
-            name: name.into(),
-            description: "".into(),
-            slots: 0,
-            queues: queues.iter().map(|queue| queue.parse().unwrap()).collect(),
-            free,
-            held: Vec::new(),
-            outlet,
-            liveness: if local { Liveness::Local } else { Liveness::Signs },
-            unnamed: Unnamed::Kept,
-        };
+        let liveness = if local { Liveness::Local } else { Liveness::Signs };
+        let attach = Attach { liveness, unnamed: Unnamed::Kept, ..attach };
         let welcome = self.call(|reply| Command::Attach(attach, reply)).unwrap();
         Hand { session: welcome.session, outputs }
     }

@@ -20,6 +20,7 @@ use crate::engine::workers::Liveness;
 use crate::engine::workers::Output;
 use crate::engine::workers::Session;
 use crate::engine::workers::Unnamed;
+use crate::engine::workers::rig::attaching;
 use crate::job::decide::finish::Finish;
 use crate::job::decide::finish::Holder;
 use crate::job::event::Event;
@@ -122,21 +123,16 @@ impl World {
         }
         let unnamed = if self.dice.one_in(4) { Unnamed::Kept } else { Unnamed::Lost };
         let named = |grant: &Grant| (grant.id, grant.token);
-        let (outlet, outputs) = mpsc::unbounded_channel();
+        let queues: Vec<&str> = QUEUES.into_iter().filter(|_| !self.dice.one_in(3)).collect();
+        let (attach, outputs) = attaching(&hand.name, &queues, self.dice.below(4) as u32);
         hand.replaced = hand.session;
         hand.cut_off();
         hand.outlet = Some(outputs);
-        let queues = QUEUES.iter().filter(|_| !self.dice.one_in(3)).map(|name| name.parse().unwrap());
         let attach = Attach {
-            name: hand.name.clone(),
-            description: "".into(),
-            slots: 0,
-            queues: queues.collect(),
-            free: self.dice.below(4) as u32,
             held: hand.held.iter().chain(hand.old.last()).map(named).collect(),
-            outlet,
             liveness: if hand.is_local() { Liveness::Local } else { Liveness::Signs },
             unnamed,
+            ..attach
         };
         let (reply, answer) = Reply::once();
         self.pending.push(Pending::Attach(answer, number));
@@ -305,19 +301,8 @@ impl World {
     }
 
     fn attach_for_all(&mut self, number: usize) {
-        let (outlet, outputs) = mpsc::unbounded_channel();
+        let (attach, outputs) = attaching(&self.hands[number].name, &QUEUES, 5);
         self.hands[number].outlet = Some(outputs);
-        let attach = Attach {
-            name: self.hands[number].name.clone(),
-            description: "".into(),
-            slots: 0,
-            queues: QUEUES.iter().map(|name| name.parse().unwrap()).collect(),
-            free: 5,
-            held: Vec::new(),
-            outlet,
-            liveness: Liveness::Signs,
-            unnamed: Unnamed::Lost,
-        };
         let (reply, answer) = Reply::once();
         self.pending.push(Pending::Attach(answer, number));
         self.commands.push(Command::Attach(attach, reply));

@@ -1,9 +1,7 @@
 use crate::clock::Tick;
-use crate::engine::workers::Attach;
-use crate::engine::workers::Liveness;
 use crate::engine::workers::Output;
-use crate::engine::workers::Unnamed;
 use crate::engine::workers::Workers;
+use crate::engine::workers::rig::attaching;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::job::id::QueueName;
@@ -12,7 +10,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::mpsc::unbounded_channel;
 
 const PERIOD: Duration = Duration::from_secs(15);
 
@@ -21,18 +18,7 @@ fn queue(name: &str) -> QueueName {
 }
 
 fn attach(workers: &mut Workers, name: &str, queues: &[&str]) -> (u32, UnboundedReceiver<Output>) {
-    let (outlet, outputs) = unbounded_channel();
-    let attach = Attach {
-        name: name.into(),
-        description: "".into(),
-        slots: 0,
-        queues: queues.iter().map(|name| queue(name)).collect(),
-        free: 10,
-        held: Vec::new(),
-        outlet,
-        liveness: Liveness::Signs,
-        unnamed: Unnamed::Lost,
-    };
+    let (attach, outputs) = attaching(name, queues, 10);
     let session = workers.attach(attach, Tick(0));
     (workers.current(session).unwrap(), outputs)
 }

@@ -9,9 +9,7 @@ use crate::engine::core::tests::completed;
 use crate::engine::core::tests::job;
 use crate::engine::core::tests::with;
 use crate::engine::view::Health;
-use crate::engine::workers::Attach;
-use crate::engine::workers::Liveness;
-use crate::engine::workers::Unnamed;
+use crate::engine::workers::rig::attaching;
 use crate::job::decide::finish::Finish;
 use crate::job::event::Failure;
 use crate::job::event::FailureKind;
@@ -19,7 +17,6 @@ use crate::job::retry::Retryable;
 use crate::job::spec::Payload;
 use crate::job::spec::Policy;
 use crate::job::state::JobState;
-use tokio::sync::mpsc::unbounded_channel;
 
 const MIB: u64 = 1 << 20;
 
@@ -74,18 +71,7 @@ fn a_worker_that_a_full_disk_refuses_keeps_its_leases_for_a_whole_period() {
     let _hand = rig.attach("w", &["q"], 1);
     let id = rig.one();
     rig.disk.fill();
-    let (outlet, _outputs) = unbounded_channel();
-    let attach = Attach {
-        name: "w".into(),
-        description: "".into(),
-        slots: 0,
-        queues: Vec::new(),
-        free: 0,
-        held: Vec::new(),
-        outlet,
-        liveness: Liveness::Signs,
-        unnamed: Unnamed::Lost,
-    };
+    let (attach, _outputs) = attaching("w", &[], 0);
     assert_eq!(rig.call(|reply| Command::Attach(attach, reply)).err(), Some(Error::DiskFull));
     rig.disk.empty();
     rig.live(14_900);
