@@ -2,26 +2,21 @@
 //! and keep the work tree, and while the server starts. It ends with its own exit code, or says what failed and goes on;
 //! then the power goes, so that nothing can rest on what failed. [ACK-2]
 
-use crate::check;
 use crate::cuts;
 use crate::failing::ordinals;
-use crate::failing::traceable;
 use crate::figures;
-use crate::kills;
 use crate::load::Load;
 use crate::server;
 use crate::server::PATIENCE;
 use crate::server::Server;
 use crate::server::until;
+use crate::strace;
+use crate::strace::Harm;
 use crate::tier;
 use crate::volume::Volume;
 use gangline::cli::exit::Exit;
-use rustix::process::Signal;
-use std::fs::File;
 use std::path::PathBuf;
-use std::process::Child;
 use std::process::Command;
-use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -135,8 +130,7 @@ impl Rig {
 
     /// The first call that was made to fail, as strace tells of it.
     fn fault(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.trace()).unwrap_or_default();
-        text.lines().find(|line| line.contains("(INJECTED)")).map(str::to_owned)
+        strace::harmed(&self.trace()).into_iter().next()
     }
 
     /// How many calls have failed.
@@ -197,24 +191,17 @@ impl Rig {
 
     /// All is well again: everything acknowledged is there, and the directory is sound.
     async fn end(mut self, part: &str, seed: u64) {
-        self.server.set_under(&[]);
+        self.server.set_under(Vec::new());
         self.server.start().await;
         let (met, went_on, ended) = (self.met(), self.went_on, self.ended);
-        let account = self.load.settle().await;
         let faults = format!("{part}: {met} failed calls, {went_on} survived, {ended} that ended the server");
-        kills::report(&faults, &account);
-        check::assert_kept(&account, seed);
-        self.server.signal(Signal::TERM);
-        assert!(self.server.ended().await.success(), "it stops when told");
+        let account = self.load.assert_kept(&faults).await;
+        self.server.stop().await;
         let verified = Command::new(server::binary()).arg("verify").arg(self.server.data()).output();
         let verified = verified.expect("the binary runs");
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
-        let acknowledged = account.history.acks.len() as u64;
-        figures::note(
-            part,
-            seed,
-            &[("failed_calls", met), ("survived", went_on), ("acknowledged", acknowledged)],
-        );
+        let counts = [("failed_calls", met), ("survived", went_on), ("acknowledged", account.acknowledged())];
+        figures::note(part, seed, &counts);
     }
 }
 
@@ -226,7 +213,7 @@ fn is_told(line: &str) -> bool {
 
 /// The n-th of each call fails in the threads of a name, counted from when the server serves.
 async fn behind(part: &str, faults: &[(&str, &str, &[u64])]) {
-    if let Err(why) = traceable() {
+    if let Err(why) = strace::usable() {
         return eprintln!("SKIPPED: nothing can be made to fail here: {why}");
     }
     let seed = tier::seed(part);
@@ -235,7 +222,8 @@ async fn behind(part: &str, faults: &[(&str, &str, &[u64])]) {
         let met = rig.met();
         for n in ordinals.iter().copied() {
             rig.server.start().await;
-            let mut tracer = attach(&rig, name, call, n).await;
+            let threads = threads(&rig.server, name).await;
+            let mut tracer = strace::attach(&threads, call, Harm::FailNth(n), &rig.trace()).await;
             let is_met = rig.judge(&format!("{name}: {call} {n}")).await;
             rig.cut();
             // It ends with what it traces.
@@ -249,9 +237,9 @@ async fn behind(part: &str, faults: &[(&str, &str, &[u64])]) {
     rig.end(part, seed).await;
 }
 
-/// Lets the n-th such call of each of these threads of the running server fail.
-async fn attach(rig: &Rig, name: &str, call: &str, n: u64) -> Child {
-    let tasks = PathBuf::from(format!("/proc/{}/task", rig.server.process_id()));
+/// The ids of the running server's threads of this name.
+async fn threads(server: &Server, name: &str) -> Vec<String> {
+    let tasks = PathBuf::from(format!("/proc/{}/task", server.process_id()));
     let is_named = |task: &PathBuf| {
         // A thread that has ended meanwhile has no name.
         std::fs::read_to_string(task.join("comm")).is_ok_and(|found| found.starts_with(name))
@@ -262,25 +250,12 @@ async fn attach(rig: &Rig, name: &str, call: &str, n: u64) -> Child {
         let ids = tasks.filter(is_named).filter_map(|task| Some(task.file_name()?.to_str()?.to_owned()));
         Some(ids.collect::<Vec<_>>()).filter(|ids| !ids.is_empty())
     };
-    let ids = until(PATIENCE, named).await.unwrap_or_else(|| panic!("there is a thread {name}"));
-    let told = rig.place.path().join("strace");
-    let mut command = Command::new("strace");
-    command.args(["-e", &format!("trace={call}"), "-e", &format!("inject={call}:error=EIO:when={n}")]);
-    command.args(["-e", "signal=none", "-o"]).arg(rig.trace());
-    command.args(ids.iter().flat_map(|id| ["-p", id]));
-    command.stdin(Stdio::null()).stderr(File::create(&told).expect("a file"));
-    let child = command.spawn().expect("strace was there before");
-    let attached = || {
-        let told = std::fs::read_to_string(&told).ok()?;
-        (told.matches("attached").count() >= ids.len()).then_some(())
-    };
-    assert!(until(PATIENCE, attached).await.is_some(), "strace does not attach");
-    child
+    until(PATIENCE, named).await.unwrap_or_else(|| panic!("there is a thread {name}"))
 }
 
 /// The n-th of each call fails in every thread, counted from the start.
 async fn whole(part: &str, faults: &[(&str, &[u64])]) {
-    if let Err(why) = traceable() {
+    if let Err(why) = strace::usable() {
         return eprintln!("SKIPPED: nothing can be made to fail here: {why}");
     }
     let seed = tier::seed(part);
@@ -291,22 +266,7 @@ async fn whole(part: &str, faults: &[(&str, &[u64])]) {
     for (call, sample) in faults {
         let went_on = rig.went_on;
         for n in ordinals(sample) {
-            let (what, inject) = (format!("trace={call}"), format!("inject={call}:error=EIO:when={n}"));
-            let file = rig.trace().display().to_string();
-            let under = [
-                "strace",
-                "-f",
-                "--seccomp-bpf",
-                "-o",
-                &file,
-                "-e",
-                &what,
-                "-e",
-                &inject,
-                "-e",
-                "signal=none",
-            ];
-            rig.server.set_under(&under);
+            rig.server.set_under(strace::harming(call, Harm::FailNth(n), &rig.trace()));
             rig.server.spawn();
             let is_met = rig.judge(&format!("{call} {n}")).await;
             rig.cut();

@@ -46,7 +46,7 @@ async fn a_clock_that_jumps_costs_no_lease_and_stops_no_retry() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let clock = place.path().join("clock");
     jump(&clock, "+0");
-    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &FLAGS);
+    let mut server = Server::within(place.path(), &FLAGS);
     server.set_variable("LD_PRELOAD", &library.display().to_string());
     server.set_variable("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string());
     server.set_variable("FAKETIME_NO_CACHE", "1");

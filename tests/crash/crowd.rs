@@ -1,7 +1,6 @@
 //! Too many and too much: a thousand readers that never read, three times as many submits as workers can take, and a
 //! second server on the directory, all beside a load that must not notice. [MEM-1] [DIR-1]
 
-use crate::check;
 use crate::figures;
 use crate::history::Ack;
 use crate::history::Saw;
@@ -42,7 +41,7 @@ const GROWTH_KIB_MAX: u64 = 64 << 10;
 async fn a_thousand_readers_that_never_read_cost_a_bounded_memory_and_disturb_nobody() {
     let seed = tier::seed("readers");
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
+    let mut server = Server::within(place.path(), &kills::FLAGS);
     let mut load = Load::start("readers", &server.address(), seed);
     server.start().await;
     load.more(200).await;
@@ -62,9 +61,7 @@ async fn a_thousand_readers_that_never_read_cost_a_bounded_memory_and_disturb_no
         "{count} readers that never read: {before} KiB resident before, {after} KiB after 2000 more jobs"
     );
     assert!(after < most, "{after} KiB are resident, more than {most}");
-    let account = load.settle().await;
-    kills::report(&format!("{count} readers that never read"), &account);
-    check::assert_kept(&account, seed);
+    let account = load.assert_kept(&format!("{count} readers that never read")).await;
     let mut late = silent.swap_remove(0);
     // They share a connection, and what they do not read is in its way.
     drop(silent);
@@ -104,7 +101,7 @@ const TRIES: usize = 3;
 async fn three_times_the_load_is_refused_in_part_and_what_was_accepted_is_done() {
     let seed = tier::seed("overload");
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
+    let mut server = Server::within(place.path(), &kills::FLAGS);
     let mut load = Load::start("overload", &server.address(), seed);
     server.start().await;
     let settings = v1::QueueSettings { max_pending: Some(PENDING_MAX), ..v1::QueueSettings::default() };
@@ -128,9 +125,7 @@ async fn three_times_the_load_is_refused_in_part_and_what_was_accepted_is_done()
     }
     let best = shares.iter().copied().fold(0.0, f64::max);
     assert!(best >= GOODPUT_MIN, "too little is done of what could be: {shares:?}");
-    let account = load.settle().await;
-    kills::report("three times too much", &account);
-    check::assert_kept(&account, seed);
+    load.assert_kept("three times too much").await;
     let percent = (best * 100.0).round() as u64;
     figures::note("overload", seed, &[("percent_of_the_capacity_done_under_three_times_the_load", percent)]);
 }
@@ -226,7 +221,7 @@ async fn submit(
 async fn a_second_server_on_the_directory_is_refused_and_the_first_goes_on() {
     let seed = tier::seed("second");
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
+    let mut server = Server::within(place.path(), &kills::FLAGS);
     let mut load = Load::start("second", &server.address(), seed);
     server.start().await;
     for _ in 0..5 {
@@ -238,6 +233,5 @@ async fn a_second_server_on_the_directory_is_refused_and_the_first_goes_on() {
         assert_eq!(output.status.code(), Some(i32::from(Exit::IN_USE.code())), "{said}");
         assert!(said.contains(&server.process_id().to_string()), "it names the owner: {said}");
     }
-    let account = load.settle().await;
-    check::assert_kept(&account, seed);
+    load.assert_kept("a second server that tried five times").await;
 }

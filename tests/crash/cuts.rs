@@ -1,7 +1,6 @@
 //! Power cuts: the file system forgets what was not synced, the server dies, and is started again on what is left.
 //! Whatever arrives from the moment of the cut on counts as unknown, because a sync that races with it may lie.
 
-use crate::check;
 use crate::figures;
 use crate::history::Saw;
 use crate::kills;
@@ -36,7 +35,7 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
 async fn round(cuts: u64, seed: u64) -> Result<(), String> {
     let volume = Volume::ext4(512 << 20)?;
     let mut chance = Chance::from_seed(seed);
-    let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &kills::FLAGS);
+    let mut server = Server::on(&volume, &kills::FLAGS);
     let mut load = Load::start("cuts", &server.address(), seed);
     for _ in 0..cuts {
         server.start().await;
@@ -46,10 +45,8 @@ async fn round(cuts: u64, seed: u64) -> Result<(), String> {
         load.look();
     }
     server.start().await;
-    let account = load.settle().await;
-    kills::report(&format!("{cuts} power cuts"), &account);
-    check::assert_kept(&account, seed);
-    figures::note("cuts", seed, &[("cuts", cuts), ("acknowledged", account.history.acks.len() as u64)]);
+    let acknowledged = load.assert_kept(&format!("{cuts} power cuts")).await.acknowledged();
+    figures::note("cuts", seed, &[("cuts", cuts), ("acknowledged", acknowledged)]);
     server.kill();
     Ok(())
 }

@@ -14,7 +14,6 @@ use crate::tier;
 use gangline::cli::exit::Exit;
 use gangline::engine::chance::Chance;
 use gangline::proto::v1;
-use rustix::process::Signal;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::path::Path;
@@ -80,11 +79,8 @@ async fn fill(data: &Path, stderr: &Path, seed: u64) -> Truth {
     let mut load = Load::start("damage", &server.address(), seed);
     server.start().await;
     load.more(ACKS).await;
-    let account = load.settle().await;
-    crate::check::assert_kept(&account, seed);
-    server.signal(Signal::TERM);
-    assert!(server.ended().await.success(), "a clean stop");
-    let last = account.last;
+    let last = load.assert_kept("a directory before it is damaged").await.last;
+    server.stop().await;
     let payload = |update: &v1::Update| {
         let spec = update.spec.as_ref()?;
         Some((update.job_id.clone(), String::from_utf8_lossy(&spec.payload).into_owned()))

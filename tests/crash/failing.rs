@@ -2,21 +2,18 @@
 //! that it does not know, says NOT_SERVING, acknowledges nothing more and ends with its own exit code. [ACK-2]
 
 use crate::brittle::Brittle;
-use crate::check;
 use crate::cuts;
 use crate::figures;
 use crate::kills;
 use crate::load::Load;
 use crate::server::Server;
-use crate::server::until;
+use crate::strace;
+use crate::strace::Harm;
 use crate::tier;
 use gangline::cli::exit::Exit;
 use gangline::grpc::status::Reason;
 use rustix::process::Signal;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -26,8 +23,6 @@ use tonic_health::pb::health_client::HealthClient;
 /// What was decided and synced before the fault may still be on its way to the clients for so long; the server itself
 /// stays a whole second longer.
 const ON_ITS_WAY_MS: u64 = 500;
-/// A round takes no longer, whatever is slowed down by tracing.
-const ROUND_MAX: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_nth_failed_sync_nothing_is_acknowledged_and_nothing_lost() {
@@ -55,8 +50,7 @@ async fn what_a_sync_really_failed_to_write_is_written_again_before_anybody_rest
         Err(why) => return eprintln!("SKIPPED: no write can be made to fail for real here: {why}"),
     };
     let seed = tier::seed("forsaken");
-    let data = brittle.volume.path().join("data");
-    let mut server = Server::new(&data, &brittle.volume.beside().join("stderr"), &kills::FLAGS);
+    let mut server = Server::on(&brittle.volume, &kills::FLAGS);
     let mut load = Load::start("forsaken", &server.address(), seed);
     let rounds = tier::number("GANGLINE_FORSAKEN", 2);
     for _ in 0..rounds {
@@ -68,15 +62,10 @@ async fn what_a_sync_really_failed_to_write_is_written_again_before_anybody_rest
         load.look();
     }
     server.start().await;
-    let account = load.settle().await;
-    kills::report(&format!("{rounds} syncs that really failed, each with a power cut after it"), &account);
-    check::assert_kept(&account, seed);
-    let acknowledged = account.history.acks.len() as u64;
-    figures::note(
-        "forsaken",
-        seed,
-        &[("failed_syncs", rounds), ("cuts", rounds), ("acknowledged", acknowledged)],
-    );
+    let faults = format!("{rounds} syncs that really failed, each with a power cut after it");
+    let acknowledged = load.assert_kept(&faults).await.acknowledged();
+    let counts = [("failed_syncs", rounds), ("cuts", rounds), ("acknowledged", acknowledged)];
+    figures::note("forsaken", seed, &counts);
     server.kill();
 }
 
@@ -96,12 +85,12 @@ pub(crate) async fn fail_really(brittle: &Brittle, server: &mut Server, load: &m
 }
 
 async fn campaign(call: &str, ordinals: &[u64]) {
-    if let Err(why) = traceable() {
+    if let Err(why) = strace::usable() {
         return eprintln!("SKIPPED: no {call} can be made to fail here: {why}");
     }
     let seed = tier::seed(call);
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
+    let mut server = Server::within(place.path(), &kills::FLAGS);
     server.start().await;
     let mut load = Load::start(call, &server.address(), seed);
     server.kill();
@@ -111,14 +100,12 @@ async fn campaign(call: &str, ordinals: &[u64]) {
         told += u64::from(round(&mut server, &mut load, call, *n, &trace).await);
         load.look();
     }
-    server.set_under(&[]);
+    server.set_under(Vec::new());
     server.start().await;
-    let account = load.settle().await;
-    let rounds = ordinals.len();
-    kills::report(&format!("{rounds} failed calls of {call}, {told} of them while serving"), &account);
-    check::assert_kept(&account, seed);
-    let counts = [("failed_calls", rounds as u64), ("acknowledged", account.history.acks.len() as u64)];
-    figures::note(call, seed, &counts);
+    let rounds = ordinals.len() as u64;
+    let faults = format!("{rounds} failed calls of {call}, {told} of them while serving");
+    let account = load.assert_kept(&faults).await;
+    figures::note(call, seed, &[("failed_calls", rounds), ("acknowledged", account.acknowledged())]);
     assert!(told > 0, "no fault met a serving server");
     let failures = &account.history.failures;
     let unknown = failures.iter().filter(|(_, reason)| reason == Reason::OutcomeUnknown.text()).count();
@@ -127,29 +114,9 @@ async fn campaign(call: &str, ordinals: &[u64]) {
 
 /// One start with one fault. Says whether it was serving when the fault came.
 async fn round(server: &mut Server, load: &mut Load, call: &str, n: u64, trace: &Path) -> bool {
-    let inject = format!("inject={call}:error=EIO:when={n}");
-    let (what, file) = (format!("trace={call}"), trace.display().to_string());
-    server.set_under(&[
-        "strace",
-        "-f",
-        "--seccomp-bpf",
-        "-ttt",
-        "-o",
-        &file,
-        "-e",
-        &what,
-        "-e",
-        &inject,
-        "-e",
-        "signal=none",
-    ]);
+    server.set_under(strace::harming(call, Harm::FailNth(n), trace));
     server.spawn();
-    let mut address = server.address();
-    let answered = until(ROUND_MAX, || {
-        let listens = *address.borrow_and_update();
-        (listens.is_some() || server.has_ended()).then_some(listens)
-    });
-    let listens = answered.await.expect("it listens or ends");
+    let listens = server.listening_or_ended().await;
     let health = listens.map(|address| watch_health(address.to_string()));
     let status = server.ended().await;
     assert_eq!(status.code(), Some(i32::from(Exit::DISK.code())), "{call} {n}: it ends with its own code");
@@ -162,13 +129,12 @@ async fn round(server: &mut Server, load: &mut Load, call: &str, n: u64, trace: 
     true
 }
 
-/// When the newest fault was injected, in milliseconds since 1970. A line is `TID SECONDS.MICROS call(…) = -1 EIO … (INJECTED)`.
+/// When the newest fault was injected, in milliseconds since 1970.
 fn newest_fault_ms(trace: &Path) -> u64 {
-    let text = std::fs::read_to_string(trace).expect("strace writes it");
-    let faults = text.lines().filter(|line| line.contains("(INJECTED)"));
-    let times = faults.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+    let faults = strace::harmed(trace);
+    let times = faults.iter().filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
     let newest = times.fold(0.0, f64::max);
-    assert!(newest > 0.0, "no fault was injected: {text}");
+    assert!(newest > 0.0, "no fault was injected: {faults:?}");
     (newest * 1_000.0) as u64
 }
 
@@ -185,15 +151,4 @@ fn watch_health(address: String) -> JoinHandle<Option<ServingStatus>> {
         }
         last
     })
-}
-
-/// Whether strace can be used.
-pub(crate) fn traceable() -> Result<(), String> {
-    let output = Command::new("strace")
-        .args(["-f", "--seccomp-bpf", "-e", "trace=fdatasync", "true"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("strace: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(said) }
 }

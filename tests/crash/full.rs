@@ -1,9 +1,7 @@
 //! A full disk: submits are refused and say so, running jobs finish, reads go on, a restart works, and when there is
 //! space again submits work by themselves. [ACK-2]
 
-use crate::check;
 use crate::history::Saw;
-use crate::kills;
 use crate::load;
 use crate::load::Load;
 use crate::plan;
@@ -67,12 +65,7 @@ async fn fill_twice(mebibytes: u64, segments: &[&str]) {
         Ok(volume) => volume,
         Err(why) => return eprintln!("SKIPPED: no disk can be filled here: {why}"),
     };
-    let seed = tier::seed("full");
-    let flags: Vec<&str> = FLAGS.iter().chain(segments).copied().collect();
-    let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &flags);
-    let mut load = Load::start("full", &server.address(), seed);
-    server.start().await;
-    load.more(200).await;
+    let (mut server, mut load) = loaded("full", &volume, segments).await;
     let ballast = volume.path().join("ballast");
     fill(&ballast);
     judge_full(&server, &load, &ballast, "f1").await;
@@ -89,10 +82,18 @@ async fn fill_twice(mebibytes: u64, segments: &[&str]) {
     eprintln!("full: submits were back {:?} after there was space", grown.elapsed());
     serving(&server, "gangline.submits", ServingStatus::Serving).await;
     load.look();
-    let account = load.settle().await;
-    kills::report("a disk full twice, once of them at the start", &account);
-    check::assert_kept(&account, seed);
+    load.assert_kept("a disk full twice, once of them at the start").await;
     server.kill();
+}
+
+/// A server with these segments on this volume, under a load that has done a little.
+async fn loaded(part: &str, volume: &Volume, segments: &[&str]) -> (Server, Load) {
+    let flags: Vec<&str> = FLAGS.iter().chain(segments).copied().collect();
+    let mut server = Server::on(volume, &flags);
+    let mut load = Load::start(part, &server.address(), tier::seed(part));
+    server.start().await;
+    load.more(200).await;
+    (server, load)
 }
 
 /// The work tree is left alone while space is scarce, and is not even opened on a full disk: the log tells of what only
@@ -103,12 +104,7 @@ async fn everything_can_be_read_while_the_disk_gets_full_and_after_a_start_on_it
         Ok(volume) => volume,
         Err(why) => return eprintln!("SKIPPED: no disk can be filled here: {why}"),
     };
-    let seed = tier::seed("reads");
-    let flags: Vec<&str> = FLAGS.into_iter().chain(SMALL).collect();
-    let mut server = Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), &flags);
-    let mut load = Load::start("reads", &server.address(), seed);
-    server.start().await;
-    load.more(200).await;
+    let (mut server, mut load) = loaded("reads", &volume, &SMALL).await;
     let ballast = volume.path().join("ballast");
     fill_but(&ballast, 6 << 20);
     load.more(100).await;
@@ -132,8 +128,7 @@ async fn everything_can_be_read_while_the_disk_gets_full_and_after_a_start_on_it
     };
     assert!(timeout(PATIENCE, there).await.is_ok(), "the tree comes back by itself");
     read_all(&server, "space again").await;
-    let account = load.settle().await;
-    check::assert_kept(&account, seed);
+    load.assert_kept("a disk that got full and was read all the time").await;
     server.kill();
 }
 

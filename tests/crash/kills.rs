@@ -1,8 +1,6 @@
 //! kill -9 in a row, under load, at random moments; a quarter of them while the server starts or recovers.
 
-use crate::check;
 use crate::figures;
-use crate::history::file::Account;
 use crate::load::Load;
 use crate::server::Server;
 use crate::tier;
@@ -41,7 +39,7 @@ async fn kills_in_a_row_lose_and_double_nothing() {
 async fn round(kills: u64, seed: u64) {
     let mut chance = Chance::from_seed(seed);
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &FLAGS);
+    let mut server = Server::within(place.path(), &FLAGS);
     let mut load = Load::start("kills", &server.address(), seed);
     let mut while_starting = 0;
     for kill in 0..kills {
@@ -58,10 +56,9 @@ async fn round(kills: u64, seed: u64) {
         load.look();
     }
     server.start().await;
-    let account = load.settle().await;
-    report(&format!("{kills} kills, {while_starting} of them while starting"), &account);
-    check::assert_kept(&account, seed);
-    let acknowledged = account.history.acks.len() as u64;
+    let faults = format!("{kills} kills, {while_starting} of them while starting");
+    let account = load.assert_kept(&faults).await;
+    let acknowledged = account.acknowledged();
     assert!(acknowledged >= kills, "too little happened between the kills: {acknowledged} acknowledged jobs");
     let counts = [("kills", kills), ("while_starting", while_starting), ("acknowledged", acknowledged)];
     figures::note("kills", seed, &counts);
@@ -70,22 +67,4 @@ async fn round(kills: u64, seed: u64) {
 /// A random moment.
 async fn wait(chance: &mut Chance, most_ms: u32) {
     tokio::time::sleep(Duration::from_millis(u64::from(chance.next_u32() % most_ms))).await;
-}
-
-/// The figures of a part of the campaign.
-pub(crate) fn report(faults: &str, account: &Account) {
-    let Account { history, last, .. } = account;
-    let accepted = history
-        .finishes
-        .iter()
-        .filter(|finish| finish.answer == Some(gangline::proto::v1::FinishOutcome::Accepted));
-    let seen: usize = history.readings.iter().map(|reading| reading.seen.len()).sum();
-    let reconnects: u64 = history.readings.iter().map(|reading| reading.reconnects).sum();
-    eprintln!(
-        "{faults}: {} acknowledged submits, {} accepted finishes, {} updates in the log; {seen} updates read over \
-         {reconnects} reconnects",
-        history.acks.len(),
-        accepted.count(),
-        last.updates.len()
-    );
 }

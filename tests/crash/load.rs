@@ -8,6 +8,7 @@ mod read;
 mod submit;
 pub(crate) mod work;
 
+use crate::check;
 use crate::check::Final;
 use crate::history::Saw;
 use crate::history::file::Account;
@@ -51,6 +52,7 @@ const GETS: usize = 300;
 pub(crate) struct Load {
     pub(crate) recorder: Recorder,
     address: Address,
+    seed: u64,
     submitting: Group,
     working: Group,
     reading: Group,
@@ -138,7 +140,16 @@ impl Load {
             };
             reading.run(reader.run());
         }
-        Load { recorder, address: address.clone(), submitting, working, reading, patience: PATIENCE, kept }
+        Load {
+            recorder,
+            address: address.clone(),
+            seed,
+            submitting,
+            working,
+            reading,
+            patience: PATIENCE,
+            kept,
+        }
     }
 
     /// Fails if a client has failed.
@@ -194,6 +205,15 @@ impl Load {
         self.kept.read()
     }
 
+    /// The faults, which are told in these words, are over: fails unless every promise was kept.
+    pub(crate) async fn assert_kept(self, faults: &str) -> Account {
+        let seed = self.seed;
+        let account = self.settle().await;
+        report(faults, &account);
+        check::assert_kept(&account, seed);
+        account
+    }
+
     /// The server does not start any more: what is to be judged is what was seen so far.
     pub(crate) fn abandon(self, said: &str) -> Account {
         self.recorder.note(&Saw::Refused(said.to_owned()));
@@ -247,6 +267,22 @@ impl Load {
             pause().await;
         }
     }
+}
+
+/// Prints what a part of the campaign was about.
+fn report(faults: &str, account: &Account) {
+    let Account { history, last, .. } = account;
+    let accepted =
+        history.finishes.iter().filter(|finish| finish.answer == Some(v1::FinishOutcome::Accepted));
+    let seen: usize = history.readings.iter().map(|reading| reading.seen.len()).sum();
+    let reconnects: u64 = history.readings.iter().map(|reading| reading.reconnects).sum();
+    eprintln!(
+        "{faults}: {} acknowledged submits, {} accepted finishes, {} updates in the log; {seen} updates read over \
+         {reconnects} reconnects",
+        history.acks.len(),
+        accepted.count(),
+        last.updates.len()
+    );
 }
 
 /// Everything that the service has.

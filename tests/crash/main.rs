@@ -25,6 +25,7 @@ mod pauses;
 mod plan;
 mod seeded;
 mod server;
+mod strace;
 mod tier;
 mod tree;
 mod volume;

@@ -25,7 +25,7 @@ const AWAY: Duration = Duration::from_millis(2_500);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stood_still_hears_its_workers_before_it_ends_leases() {
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &FLAGS);
+    let mut server = Server::within(place.path(), &FLAGS);
     server.start().await;
     submit(&server, 2).await;
     let mut hand = Hand::open(&server, "w", 2).await;
@@ -47,7 +47,7 @@ async fn a_server_that_stood_still_hears_its_workers_before_it_ends_leases() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_stood_still_loses_its_lease_and_its_late_finish_is_refused() {
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &FLAGS);
+    let mut server = Server::within(place.path(), &FLAGS);
     server.start().await;
     submit(&server, 1).await;
     let mut still = Hand::open(&server, "still", 1).await;

@@ -12,6 +12,8 @@ use crate::kills;
 use crate::load::Load;
 use crate::server::Server;
 use crate::server::until;
+use crate::strace;
+use crate::strace::Harm;
 use crate::tier;
 use crate::volume::Volume;
 use std::path::Path;
@@ -46,17 +48,8 @@ const ROUNDS_MAX: usize = 6;
 const FAULTS: usize = 4;
 /// Acknowledged submits before each of them, if they come in time.
 const ACKS: usize = 60;
-/// Each sync takes 20 ms longer.
-const SLOW_SYNCS: [&str; 8] = [
-    "strace",
-    "-f",
-    "--seccomp-bpf",
-    "-o/dev/null",
-    "-e",
-    "trace=fdatasync",
-    "-e",
-    "inject=fdatasync:delay_enter=20000",
-];
+/// How much longer each sync takes.
+const SLOW_SYNC_US: u64 = 20_000;
 /// A server with a bug need not bring its jobs to an end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -126,33 +119,25 @@ impl Ground {
         }
     }
 
-    fn data(&self) -> PathBuf {
+    fn server(&self) -> Server {
         match self {
-            Ground::Folder(folder) => folder.path().join("data"),
-            Ground::Volume(volume) => volume.path().join("data"),
-            Ground::Brittle(brittle) => brittle.volume.path().join("data"),
-        }
-    }
-
-    fn beside(&self) -> &Path {
-        match self {
-            Ground::Folder(folder) => folder.path(),
-            Ground::Volume(volume) => volume.beside(),
-            Ground::Brittle(brittle) => brittle.volume.beside(),
+            Ground::Folder(folder) => Server::within(folder.path(), &kills::FLAGS),
+            Ground::Volume(volume) => Server::on(volume, &kills::FLAGS),
+            Ground::Brittle(brittle) => Server::on(&brittle.volume, &kills::FLAGS),
         }
     }
 }
 
 async fn round(binary: &Path, bug: &str, fault: Fault, seed: u64) -> Result<Account, String> {
     let ground = Ground::of(fault)?;
-    let mut server = Server::new(&ground.data(), &ground.beside().join("stderr"), &kills::FLAGS);
+    let mut server = ground.server();
     server.set_binary(binary);
     server.set_variable("GANGLINE_SEEDED_BUG", bug);
     let mut load = Load::start(bug, &server.address(), seed);
     load.patience = PATIENCE;
     if fault == Fault::SlowPowerCut {
-        failing::traceable()?;
-        server.set_under(&SLOW_SYNCS);
+        strace::usable()?;
+        server.set_under(strace::harming("fdatasync", Harm::DelayUs(SLOW_SYNC_US), Path::new("/dev/null")));
     }
     server.start().await;
     for _ in 0..FAULTS {

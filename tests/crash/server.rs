@@ -1,5 +1,6 @@
 //! The server under test: the real binary on a data directory. It comes and goes; its clients follow its address.
 
+use crate::volume::Volume;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use std::fs::File;
@@ -57,9 +58,19 @@ impl Server {
         }
     }
 
+    /// A server whose data lies in this place, beside what it says.
+    pub(crate) fn within(place: &Path, flags: &[&str]) -> Server {
+        Server::new(&place.join("data"), &place.join("stderr"), flags)
+    }
+
+    /// A server whose data lies on this volume; what it says outlives the volume's power.
+    pub(crate) fn on(volume: &Volume, flags: &[&str]) -> Server {
+        Server::new(&volume.path().join("data"), &volume.beside().join("stderr"), flags)
+    }
+
     /// From the next start on it runs under this command; empty: by itself.
-    pub(crate) fn set_under(&mut self, under: &[&str]) {
-        self.under = under.iter().map(|word| (*word).to_owned()).collect();
+    pub(crate) fn set_under(&mut self, under: Vec<String>) {
+        self.under = under;
     }
 
     /// From the next start on it is this binary.
@@ -128,16 +139,21 @@ impl Server {
     /// Starts it and waits until it answers or has ended; whether it answers.
     pub(crate) async fn try_start(&mut self) -> bool {
         self.spawn();
-        let mut address = self.address();
-        let looked = until(PATIENCE, || {
-            let listens = address.borrow_and_update().is_some();
-            (listens || self.has_ended()).then_some(listens)
-        });
-        let listens = looked.await.expect("it listens or ends");
+        let listens = self.listening_or_ended().await.is_some();
         if !listens {
             self.kill();
         }
         listens
+    }
+
+    /// Waits until it answers or has ended; where it answers.
+    pub(crate) async fn listening_or_ended(&mut self) -> Option<SocketAddr> {
+        let mut address = self.address();
+        let looked = until(PATIENCE, || {
+            let listens = *address.borrow_and_update();
+            (listens.is_some() || self.has_ended()).then_some(listens)
+        });
+        looked.await.expect("it listens or ends")
     }
 
     /// A new connection to it.
@@ -187,6 +203,12 @@ impl Server {
         };
         self.address.send_replace(None);
         status
+    }
+
+    /// Tells it to stop, which it must do in good order.
+    pub(crate) async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        assert!(self.ended().await.success(), "a clean stop");
     }
 
     /// Whether it has ended by itself.

@@ -1,6 +1,5 @@
 //! The work tree is disposable: deleted while the server is stopped or while it runs, reads come back by themselves. [LOG-3]
 
-use crate::check;
 use crate::kills;
 use crate::load::Load;
 use crate::server::Server;
@@ -13,7 +12,7 @@ const ACKS: usize = 300;
 async fn a_deleted_work_tree_comes_back_by_itself() {
     let seed = tier::seed("tree");
     let place = tempfile::tempdir().expect("a temporary directory");
-    let mut server = Server::new(&place.path().join("data"), &place.path().join("stderr"), &kills::FLAGS);
+    let mut server = Server::within(place.path(), &kills::FLAGS);
     let mut load = Load::start("tree", &server.address(), seed);
     server.start().await;
     for round in 0..3 {
@@ -28,12 +27,7 @@ async fn a_deleted_work_tree_comes_back_by_itself() {
             server.start().await;
         }
     }
-    let account = load.settle().await;
-    kills::report(
-        "the work tree deleted 3 times under a running server, once while it was stopped",
-        &account,
-    );
-    check::assert_kept(&account, seed);
+    load.assert_kept("the work tree deleted 3 times under a running server, once while it was stopped").await;
 }
 
 fn delete(server: &Server) {

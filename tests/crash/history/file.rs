@@ -70,4 +70,9 @@ impl Account {
         }
         Account { history, last, _kept: None }
     }
+
+    /// How many submits the service acknowledged.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.history.acks.len() as u64
+    }
 }
