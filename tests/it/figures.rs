@@ -8,6 +8,10 @@ use serde_json::Value;
 /// The bounds of a million pending jobs of 100 bytes.
 const RSS_BYTES_MAX: f64 = 220.0 * 1024.0 * 1024.0;
 
+/// Payload and result of 100 bytes each, and what says that the job came, started and ended: it is 273 to 280, the same in every
+/// build and on every machine, but for the frames, of which a slower one makes more or fewer.
+const LOG_BYTES_A_JOB_MAX: f64 = 290.0;
+
 /// What an offline command may take besides the live jobs, whatever the length of the log: the program, a segment's window.
 const PROGRAM_BYTES_MAX: f64 = 32.0 * 1024.0 * 1024.0;
 
@@ -71,9 +75,10 @@ fn submit_lifecycle_and_latency_keep_their_shares_of_what_disk_and_wire_give() {
     for submit in of("submit") {
         assert!(number(submit, "jobs_per_s") >= 0.1 * limit, "{submit}, limit {limit}");
     }
+    for lifecycle in of("lifecycle") {
+        assert!(number(lifecycle, "log_bytes_per_job") <= LOG_BYTES_A_JOB_MAX, "{lifecycle}");
+    }
     let lifecycle = of("lifecycle")[0];
-    // Payload and result of 100 bytes each.
-    assert!(number(lifecycle, "log_bytes_per_job") <= 1.25 * 320.0, "{lifecycle}");
     assert!(number(lifecycle, "jobs_per_s") >= 0.03 * limit, "{lifecycle}, limit {limit}");
     // Two syncs, two ways over the wire, and the programs in between: without optimizations they take most of it.
     let latency = of("latency")[0];

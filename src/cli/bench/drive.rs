@@ -44,7 +44,7 @@ impl Submitter {
         queues: Vec<String>,
     ) -> anyhow::Result<Submitter> {
         let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
-        let producer_id = bench.name(producer);
+        let producer_id = bench.producer(producer);
         let start = v1::SubmitStart { producer_id: producer_id.clone() };
         requests.send(request(v1::stream_submit_request::Request::Start(start))).await?;
         let mut client = JobServiceClient::new(bench.connect().await?);

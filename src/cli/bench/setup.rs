@@ -42,7 +42,7 @@ pub(in crate::cli::bench) struct Bench {
     server: Option<Server>,
     dir: Temporary,
     info: v1::GetServerInfoResponse,
-    /// What tells its producers and workers from those of any other run.
+    /// What tells its producers and workers from those of any other run: 32 hexadecimal digits.
     run: String,
 }
 
@@ -82,10 +82,15 @@ impl Bench {
         Ok(bench)
     }
 
-    /// A name for a producer or a worker that no run before had: a server knows a producer by its name, and takes what it
-    /// sends again for what it has.
-    pub(in crate::cli::bench) fn name(&self, name: &str) -> String {
+    /// A name for a producer that no run before had: a server knows a producer by its name, and takes what it sends again for
+    /// what it has.
+    pub(in crate::cli::bench) fn producer(&self, name: &str) -> String {
         format!("gangline-bench-{}-{name}", self.run)
+    }
+
+    /// The same for a worker. Short, because it is in the log once for each job.
+    pub(in crate::cli::bench) fn worker(&self, name: &str) -> String {
+        format!("{}-{name}", self.run.get(..5).unwrap_or(&self.run))
     }
 
     /// A connection of its own.

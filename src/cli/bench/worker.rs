@@ -23,7 +23,12 @@ impl Worker {
         queues: Vec<String>,
     ) -> anyhow::Result<Worker> {
         let (requests, outgoing) = mpsc::channel(8);
-        let hello = v1::Hello { worker_id: bench.name(worker), queues, ..v1::Hello::default() };
+        let hello = v1::Hello {
+            worker_id: bench.worker(worker),
+            description: "gangline bench".to_owned(),
+            queues,
+            ..v1::Hello::default()
+        };
         let first = v1::WorkRequest { hello: Some(hello), free_slots: slots, ..v1::WorkRequest::default() };
         requests.send(first).await?;
         let client = WorkerServiceClient::new(bench.connect().await?);
