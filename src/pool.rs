@@ -37,6 +37,7 @@ use crate::job::event::Progress;
 use crate::job::id::JobId;
 use crate::job::id::QueueName;
 use crate::pool::backlog::Backlog;
+use crate::pool::slot::Alarm;
 use crate::pool::slot::Slot;
 use crate::pool::spawner::Order;
 use crate::shutdown::Shutdown;
@@ -232,6 +233,7 @@ impl Pool {
                 cancels: cancelled,
                 stop: shutdown.token().clone(),
                 clock: clock.clone(),
+                alarm: Alarm::default(),
             };
             match work.clone() {
                 Work::Each(order) => shutdown.spawn(each::run(slot, spawner.slot(), order)),

@@ -29,7 +29,8 @@ use std::sync::Arc;
 pub(crate) async fn run(mut slot: Slot, mut spawner: SlotSpawner, order: Order) {
     let mut backoff = Backoff::default();
     while let Some(execution) = slot.next().await {
-        match Process::start(&mut spawner, order_for(&order, &execution.job)).await {
+        let job = &execution.job;
+        match Process::start(&mut spawner, order_for(&order, job), Some(&job.payload)).await {
             Ok(process) => {
                 backoff = Backoff::default();
                 let outcome = execute(&mut slot, process, &execution).await;
@@ -52,8 +53,6 @@ async fn execute(slot: &mut Slot, mut process: Process, execution: &Execution) -
     let started = slot.now();
     let mut deadline = execution.job.timeout.map(|timeout| (started.after(timeout), Why::TimedOut(timeout)));
     let mut stop = Interest::Yes;
-    process.outbox.extend_from_slice(&execution.job.payload);
-    process.close_input();
     let ended = loop {
         let listen = Listen { deadline: deadline.as_ref().map(|(at, _)| *at), jobs: Interest::No, stop };
         match process.step(slot, listen).await {

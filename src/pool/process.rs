@@ -6,7 +6,6 @@ use crate::pool::Error;
 use crate::pool::ExecutionNo;
 use crate::pool::outcome::Why;
 use crate::pool::slot::Slot;
-use crate::pool::slot::wait_until;
 use crate::pool::spawner::Ended;
 use crate::pool::spawner::GroupSignal;
 use crate::pool::spawner::Order;
@@ -24,6 +23,9 @@ use tokio::net::unix::pipe::Sender;
 
 /// Room made for each read: what a pipe holds.
 const READ_BYTES: usize = 64 << 10;
+
+/// Room made for the first: most have little to say, and many processes live for one job.
+const FIRST_READ_BYTES: usize = 4 << 10;
 
 /// How long output is awaited after the process and its group are gone. Only a process that has left the
 /// group can still hold the pipe then, and it must not hold us.
@@ -106,16 +108,22 @@ pub(crate) enum Step {
 }
 
 impl Process {
-    pub(crate) async fn start(spawner: &mut SlotSpawner, order: Order) -> Result<Process, Error> {
-        let (worker, pipes) = spawner.spawn(order).await?;
+    /// Starts a process that reads `whole` and then the end; `None`: what it is sent.
+    pub(crate) async fn start(
+        spawner: &mut SlotSpawner,
+        order: Order,
+        whole: Option<&[u8]>,
+    ) -> Result<Process, Error> {
+        let (worker, pipes) = spawner.spawn(order, whole).await?;
         Ok(Process {
             worker,
-            stdin: Some(pipes.stdin),
+            // Without it the process has been sent everything.
+            outbox: pipes.stdin.as_ref().and(whole).map(BytesMut::from).unwrap_or_default(),
+            stdin: pipes.stdin,
             stdout: Some(pipes.stdout),
             stderr: Some(pipes.stderr),
             stderr_read: BytesMut::new(),
-            outbox: BytesMut::new(),
-            input: Input::Open,
+            input: if whole.is_some() { Input::Closing } else { Input::Open },
             inbox: BytesMut::new(),
             tail: Tail::default(),
             ending: None,
@@ -190,13 +198,15 @@ impl Process {
                     return Step::InputEnd;
                 },
                 read = read(&mut self.stderr, &mut self.stderr_read) => self.take_stderr(read),
-                () = wait_until(&slot.clock, kill_at) => {
-                    self.worker.signal(GroupSignal::Kill);
-                    if let Some(ending) = &mut self.ending {
-                        ending.kill_at = None;
+                () = slot.alarm.wait(&slot.clock, [kill_at, listen.deadline].into_iter().flatten().min()) => {
+                    match &mut self.ending {
+                        Some(ending) if kill_at.is_some_and(|at| listen.deadline.is_none_or(|deadline| at <= deadline)) => {
+                            ending.kill_at = None;
+                            self.worker.signal(GroupSignal::Kill);
+                        }
+                        Some(_) | None => return Step::Deadline,
                     }
                 }
-                () = wait_until(&slot.clock, listen.deadline) => return Step::Deadline,
                 Some(execution) = slot.cancels.recv() => return Step::Cancel(execution),
                 () = slot.stop.cancelled(), if listen.stop == Interest::Yes => return Step::Stop,
                 () = arrived, if listen.jobs == Interest::Yes => return Step::Jobs,
@@ -246,7 +256,7 @@ impl Process {
 async fn read(pipe: &mut Option<Receiver>, into: &mut BytesMut) -> io::Result<usize> {
     match pipe {
         Some(pipe) => {
-            into.reserve(READ_BYTES);
+            into.reserve(if into.capacity() == 0 { FIRST_READ_BYTES } else { READ_BYTES });
             pipe.read_buf(into).await
         }
         None => pending().await,

@@ -32,7 +32,7 @@ pub struct Recycle {
 pub(crate) async fn run(mut slot: Slot, mut spawner: SlotSpawner, order: Order, recycle: Recycle) {
     let mut backoff = Backoff::default();
     while !slot.stop.is_cancelled() {
-        let healthy = match Process::start(&mut spawner, order.clone()).await {
+        let healthy = match Process::start(&mut spawner, order.clone(), None).await {
             Ok(process) => {
                 let started = slot.now();
                 let was_well = Child::new(process, recycle).live(&mut slot).await;

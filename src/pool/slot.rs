@@ -8,8 +8,10 @@ use crate::pool::ExecutionNo;
 use crate::pool::Outcome;
 use crate::pool::Report;
 use crate::pool::backlog::Backlog;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Slot {
@@ -20,6 +22,32 @@ pub(crate) struct Slot {
     pub(crate) cancels: mpsc::Receiver<ExecutionNo>,
     pub(crate) stop: CancellationToken,
     pub(crate) clock: Clock,
+    pub(crate) alarm: Alarm,
+}
+
+/// The timer of a slot. It stays set when nobody waits for it any more: jobs that end long before their time-out, one
+/// after the other, then set it once and not each anew.
+#[derive(Default)]
+pub(crate) struct Alarm {
+    set: Option<(Tick, Pin<Box<Sleep>>)>,
+}
+
+impl Alarm {
+    /// Waits until `at`; for ever if it is `None`. May be cancelled and called again.
+    pub(crate) async fn wait(&mut self, clock: &Clock, at: Option<Tick>) {
+        let Some(at) = at else { return std::future::pending().await };
+        loop {
+            let now = clock.now().tick;
+            if at <= now {
+                return;
+            }
+            let set = self.set.take_if(|(set_for, _)| *set_for > at);
+            drop(set);
+            let (_, sleep) = self.set.get_or_insert_with(|| (at, Box::pin(tokio::time::sleep(at.since(now)))));
+            sleep.await;
+            self.set = None;
+        }
+    }
 }
 
 impl Slot {

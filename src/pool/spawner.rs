@@ -29,10 +29,13 @@ pub(crate) use crate::pool::spawner::message::Order;
 
 use crate::pool::Error;
 use crate::pool::spawner::link::Link;
+use crate::pool::spawner::message::PIPES;
 use crate::pool::spawner::warden::Warden;
 use crate::shutdown::Shutdown;
 use rustix::fd::AsFd;
 use rustix::fd::OwnedFd;
+use rustix::fs::OFlags;
+use rustix::fs::fcntl_setfl;
 use rustix::pipe::PipeFlags;
 use rustix::pipe::pipe_with;
 use rustix::process::Pid;
@@ -41,7 +44,9 @@ use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGQUIT;
 use signal_hook::consts::SIGTERM;
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -61,6 +66,9 @@ const SPAWNER: &str = "__spawner";
 
 /// Set for both, so that a program that forgot [`run_if_asked`] does not start itself for ever.
 const MARK: &str = "GANGLINE_SPAWNER";
+
+/// Input that is written before the worker is there to read it: so much a new pipe always holds, however many the user has.
+const AT_ONCE_BYTES_MAX: usize = 4 << 10;
 
 /// Exit status of a warden or a spawner that could not do its work.
 const EXIT_BROKEN: i32 = 70;
@@ -123,7 +131,8 @@ pub(crate) struct SlotSpawner {
 
 /// Our ends of a worker's pipes.
 pub(crate) struct Pipes {
-    pub(crate) stdin: Sender,
+    /// `None` if all that the worker gets is in the pipe.
+    pub(crate) stdin: Option<Sender>,
     pub(crate) stdout: Receiver,
     pub(crate) stderr: Receiver,
 }
@@ -207,19 +216,17 @@ impl Shared {
 }
 
 impl SlotSpawner {
-    /// Starts a worker process and returns when it runs. One that still runs in this slot is killed.
-    pub(crate) async fn spawn(&mut self, order: Order) -> Result<(Worker, Pipes), Error> {
+    /// Starts a worker process and returns when it runs. One that still runs in this slot is killed. If all that it is to
+    /// read is known and short, it is in its pipe from the beginning.
+    pub(crate) async fn spawn(
+        &mut self,
+        order: Order,
+        whole_input: Option<&[u8]>,
+    ) -> Result<(Worker, Pipes), Error> {
         let link = self.link().await?;
-        let (their_stdin, stdin) = pipe()?;
-        let (stdout, their_stdout) = pipe()?;
-        let (stderr, their_stderr) = pipe()?;
-        let pipes = Pipes {
-            stdin: Sender::from_owned_fd(stdin).map_err(Error::Pipe)?,
-            stdout: Receiver::from_owned_fd(stdout).map_err(Error::Pipe)?,
-            stderr: Receiver::from_owned_fd(stderr).map_err(Error::Pipe)?,
-        };
+        let (pipes, theirs) = pipes(whole_input)?;
         let ticket = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
-        let worker = link.spawn(ticket, order, &[their_stdin, their_stdout, their_stderr]).await?;
+        let worker = link.spawn(ticket, order, &theirs).await?;
         Ok((worker, pipes))
     }
 
@@ -250,7 +257,28 @@ impl fmt::Debug for Spawner {
     }
 }
 
-/// Reading end and writing end.
-fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
-    pipe_with(PipeFlags::CLOEXEC).map_err(|error| Error::Pipe(error.into()))
+/// Our ends of the three pipes of a worker, and its own.
+fn pipes(whole_input: Option<&[u8]>) -> Result<(Pipes, [OwnedFd; PIPES]), Error> {
+    let make = || -> io::Result<_> {
+        let (their_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        let stdin = match whole_input {
+            Some(input) if input.len() <= AT_ONCE_BYTES_MAX => {
+                File::from(stdin).write_all(input)?;
+                None
+            }
+            Some(_) | None => Some(Sender::from_owned_fd_unchecked(not_blocking(stdin)?)?),
+        };
+        let stdout = Receiver::from_owned_fd_unchecked(not_blocking(stdout)?)?;
+        let stderr = Receiver::from_owned_fd_unchecked(not_blocking(stderr)?)?;
+        Ok((Pipes { stdin, stdout, stderr }, [their_stdin, their_stdout, their_stderr]))
+    };
+    make().map_err(Error::Pipe)
+}
+
+/// For our end only: a worker's own must block, as every program expects of them.
+fn not_blocking(pipe: OwnedFd) -> io::Result<OwnedFd> {
+    fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
+    Ok(pipe)
 }

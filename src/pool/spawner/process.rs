@@ -164,33 +164,31 @@ impl Spawner {
         Ok(ready)
     }
 
-    /// Does all that the server has asked for.
+    /// Does what the server asks for next. There may be more; then the next wait is none.
     fn obey(&mut self) -> Result<Above, Errno> {
-        loop {
-            match receive::<Request>(self.socket.as_fd(), &mut self.buffer) {
-                Ok(Received::Message(Request::Spawn { ticket, order }, pipes)) => {
-                    if let Some(worker) = &self.worker {
-                        // Nobody waits for it any more, and there is only one at a time.
-                        signal_group(worker.pid, GroupSignal::Kill)?;
-                        self.bury()?;
-                    }
-                    let notice = match self.spawn(ticket, &order, pipes) {
-                        Ok(pid) => Notice::Spawned { ticket, pid },
-                        Err(error) => Notice::Refused { ticket, error: error.to_string() },
-                    };
-                    self.tell(&notice)?;
+        match receive::<Request>(self.socket.as_fd(), &mut self.buffer) {
+            Ok(Received::Message(Request::Spawn { ticket, order }, pipes)) => {
+                if let Some(worker) = &self.worker {
+                    // Nobody waits for it any more, and there is only one at a time.
+                    signal_group(worker.pid, GroupSignal::Kill)?;
+                    self.bury()?;
                 }
-                Ok(Received::Message(Request::Signal { ticket, signal }, _)) => {
-                    if let Some(worker) = self.worker.as_ref().filter(|worker| worker.ticket == ticket) {
-                        signal_group(worker.pid, signal)?;
-                    }
-                }
-                Ok(Received::End) | Err(Errno::CONNRESET) => return Ok(Above::Gone),
-                Err(Errno::AGAIN) => return Ok(Above::Alive),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
+                let notice = match self.spawn(ticket, &order, pipes) {
+                    Ok(pid) => Notice::Spawned { ticket, pid },
+                    Err(error) => Notice::Refused { ticket, error: error.to_string() },
+                };
+                self.tell(&notice)?;
             }
+            Ok(Received::Message(Request::Signal { ticket, signal }, _)) => {
+                if let Some(worker) = self.worker.as_ref().filter(|worker| worker.ticket == ticket) {
+                    signal_group(worker.pid, signal)?;
+                }
+            }
+            Ok(Received::End) | Err(Errno::CONNRESET) => return Ok(Above::Gone),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
+        Ok(Above::Alive)
     }
 
     fn spawn(&mut self, ticket: u64, order: &Order, pipes: Vec<OwnedFd>) -> io::Result<u32> {
