@@ -262,18 +262,18 @@ impl Pool {
         self.backlog.len()
     }
 
-    /// Takes back the jobs that no slot has begun, but for the `keep` that are next. There will be no report about them.
+    /// Takes back the jobs that no slot has taken, but for the `keep` that are next. There will be no report about them.
     #[must_use = "what is returned will not be worked on"]
     pub fn take_back(&self, keep: usize) -> Vec<Execution> {
         self.backlog.take_back(keep)
     }
 
-    /// Takes one job back that no slot has begun; says whether it was there. There will be no report about it.
+    /// Takes one job back that no slot has taken; says whether it was there. There will be no report about it.
     pub fn withdraw(&self, execution: ExecutionNo) -> bool {
         self.backlog.remove(execution)
     }
 
-    /// Stops one execution that a slot has begun: SIGTERM, the grace, SIGKILL. It ends as [`Outcome::Cancelled`], unless it
+    /// Stops one execution that a slot has taken: SIGTERM, the grace, SIGKILL. It ends as [`Outcome::Cancelled`], unless it
     /// ends by itself first; a job the pool does not have is no error. The reports must be read meanwhile.
     pub async fn stop(&self, execution: ExecutionNo) {
         for slot in &self.cancels {

@@ -70,6 +70,12 @@ impl Backlog {
         waiting.jobs.drain(..share.min(room)).collect()
     }
 
+    /// Takes the next job for a slot that still works on one, unless another slot could be idle then.
+    pub(crate) fn take_ahead(&self) -> Option<Execution> {
+        let mut waiting = self.lock();
+        if waiting.closed || waiting.jobs.len() < self.slots { None } else { waiting.jobs.pop_front() }
+    }
+
     /// Takes the next job for a slot that is a thread, which sleeps until there is one; `None` once the backlog is closed.
     /// `begin` is called before anybody can see that the job waits no more, so that a cancel finds it here or there.
     pub(crate) fn wait(&self, begin: impl FnOnce(&Execution)) -> Option<Execution> {

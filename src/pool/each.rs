@@ -1,12 +1,15 @@
 //! One process a job: the payload is its stdin, its stdout is the result, its exit status says whether it
 //! failed. Any program is a worker.
 
+mod starter;
+
 use crate::job::event::FailureKind;
 use crate::job::retry::Retryable;
+use crate::pool::Error;
 use crate::pool::Execution;
 use crate::pool::Outcome;
 use crate::pool::backoff::Backoff;
-use crate::pool::command::order_for;
+use crate::pool::each::starter::Starter;
 use crate::pool::outcome::EXIT_NO_RETRY;
 use crate::pool::outcome::Why;
 use crate::pool::outcome::over_limit;
@@ -26,14 +29,17 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// Runs a slot until the pool stops.
-pub(crate) async fn run(mut slot: Slot, mut spawner: SlotSpawner, order: Order) {
+pub(crate) async fn run(mut slot: Slot, spawner: SlotSpawner, order: Order) {
+    let mut starter = Starter::new(spawner, order);
     let mut backoff = Backoff::default();
-    while let Some(execution) = slot.next().await {
-        let job = &execution.job;
-        match Process::start(&mut spawner, order_for(&order, job), Some(&job.payload)).await {
-            Ok(process) => {
+    while let Some((execution, started)) = starter.next(&mut slot).await {
+        let outcome = match started {
+            Ok(process) => execute(&mut slot, &mut starter, process, &execution).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(outcome) => {
                 backoff = Backoff::default();
-                let outcome = execute(&mut slot, process, &execution).await;
                 slot.end(&execution, outcome).await;
             }
             Err(error) => {
@@ -41,22 +47,33 @@ pub(crate) async fn run(mut slot: Slot, mut spawner: SlotSpawner, order: Order) 
                 tracing::warn!(job_id = %execution.job.id, %error, "no process could be started for a job; it is released");
                 slot.end(&execution, Outcome::released(error.to_string())).await;
                 let until = slot.now().after(backoff.next());
-                slot.pause(until).await;
+                starter.pause(&mut slot, until).await;
             }
         }
     }
     slot.release_waiting().await;
 }
 
-async fn execute(slot: &mut Slot, mut process: Process, execution: &Execution) -> Outcome {
+/// Works on one job to its end.
+///
+/// # Errors
+/// The process was queued, and when its turn came it could not be started.
+async fn execute(
+    slot: &mut Slot,
+    starter: &mut Starter,
+    mut process: Process,
+    execution: &Execution,
+) -> Result<Outcome, Error> {
     let config = Arc::clone(&slot.config);
-    let started = slot.now();
-    let mut deadline = execution.job.timeout.map(|timeout| (started.after(timeout), Why::TimedOut(timeout)));
+    let began = slot.now();
+    let mut deadline = execution.job.timeout.map(|timeout| (began.after(timeout), Why::TimedOut(timeout)));
     let mut stop = Interest::Yes;
+    starter.queue_next(slot, began).await;
     let ended = loop {
-        let listen = Listen { deadline: deadline.as_ref().map(|(at, _)| *at), jobs: Interest::No, stop };
-        match process.step(slot, listen).await {
+        let due = [deadline.as_ref().map(|(at, _)| *at), starter.recall_at()].into_iter().flatten().min();
+        match process.step(slot, Listen { deadline: due, jobs: Interest::No, stop }).await {
             Step::Ended(ended) => break ended,
+            Step::NotStarted(error) => return Err(error),
             Step::Output if process.inbox.len() > config.result_bytes_max => {
                 let why = Why::ResultOverLimit(config.result_bytes_max);
                 process.end(why, Force::AtOnce, slot.now(), config.kill_grace);
@@ -66,9 +83,10 @@ async fn execute(slot: &mut Slot, mut process: Process, execution: &Execution) -
             Step::Cancel(number) if number == execution.number => {
                 process.end(Why::Cancelled, Force::Grace, slot.now(), config.kill_grace);
             }
-            Step::Cancel(_) => {}
+            Step::Cancel(number) => starter.cancel(slot, number).await,
             Step::Stop => {
                 stop = Interest::No;
+                starter.recall(slot).await;
                 slot.release_waiting().await;
                 let until = slot.now().after(config.stop_grace);
                 if deadline.as_ref().is_none_or(|(at, _)| until < *at) {
@@ -76,14 +94,19 @@ async fn execute(slot: &mut Slot, mut process: Process, execution: &Execution) -
                 }
             }
             Step::Deadline => {
-                if let Some((_, why)) = deadline.take() {
-                    process.end(why, Force::Grace, slot.now(), config.kill_grace);
+                let now = slot.now();
+                if starter.recall_at().is_some_and(|at| at <= now) {
+                    starter.recall(slot).await;
+                }
+                if let Some((_, why)) = deadline.take_if(|(at, _)| *at <= now) {
+                    process.end(why, Force::Grace, now, config.kill_grace);
                 }
             }
         }
     };
+    starter.took(slot.now().since(began));
     process.drain(config.result_bytes_max).await;
-    outcome(process, ended, config.result_bytes_max)
+    Ok(outcome(process, ended, config.result_bytes_max))
 }
 
 fn outcome(process: Process, ended: Ended, result_bytes_max: usize) -> Outcome {

@@ -9,6 +9,8 @@ use crate::pool::slot::Slot;
 use crate::pool::spawner::Ended;
 use crate::pool::spawner::GroupSignal;
 use crate::pool::spawner::Order;
+use crate::pool::spawner::Pipes;
+use crate::pool::spawner::Recall;
 use crate::pool::spawner::SlotSpawner;
 use crate::pool::spawner::Worker;
 use crate::pool::tail::Tail;
@@ -97,6 +99,8 @@ pub(crate) enum Step {
     OutputEnd,
     /// The process has ended, and its group is killed.
     Ended(Ended),
+    /// The process was queued and could not be started.
+    NotStarted(Error),
     /// Someone cancels an execution, not necessarily one of this slot.
     Cancel(ExecutionNo),
     /// The shutdown begins.
@@ -115,7 +119,21 @@ impl Process {
         whole: Option<&[u8]>,
     ) -> Result<Process, Error> {
         let (worker, pipes) = spawner.spawn(order, whole).await?;
-        Ok(Process {
+        Ok(Process::of(worker, pipes, whole))
+    }
+
+    /// Has a process started that reads `whole`, as soon as the one that runs has ended.
+    pub(crate) async fn queue(
+        spawner: &mut SlotSpawner,
+        order: Order,
+        whole: &[u8],
+    ) -> Result<Process, Error> {
+        let (worker, pipes) = spawner.queue(order, Some(whole)).await?;
+        Ok(Process::of(worker, pipes, Some(whole)))
+    }
+
+    fn of(worker: Worker, pipes: Pipes, whole: Option<&[u8]>) -> Process {
+        Process {
             worker,
             // Without it the process has been sent everything.
             outbox: pipes.stdin.as_ref().and(whole).map(BytesMut::from).unwrap_or_default(),
@@ -127,7 +145,12 @@ impl Process {
             inbox: BytesMut::new(),
             tail: Tail::default(),
             ending: None,
-        })
+        }
+    }
+
+    /// Takes it back if it was queued and has not been started.
+    pub(crate) async fn recall(&mut self) -> Recall {
+        self.worker.recall().await
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -182,7 +205,7 @@ impl Process {
                 }
             }
             tokio::select! {
-                ended = self.worker.ended() => return Step::Ended(ended),
+                ended = self.worker.ended() => return ended.map_or_else(Step::NotStarted, Step::Ended),
                 read = read(&mut self.stdout, &mut self.inbox) => match read {
                     Ok(0) | Err(_) => {
                         self.stdout = None;
@@ -248,8 +271,10 @@ impl Process {
         if !matches!(read, Ok(1..)) {
             self.stderr = None;
         }
-        self.tail.push(&self.stderr_read, self.worker.pid());
-        self.stderr_read.clear();
+        if !self.stderr_read.is_empty() {
+            self.tail.push(&self.stderr_read, self.worker.pid());
+            self.stderr_read.clear();
+        }
     }
 }
 

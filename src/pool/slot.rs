@@ -41,9 +41,11 @@ impl Alarm {
             if at <= now {
                 return;
             }
-            let set = self.set.take_if(|(set_for, _)| *set_for > at);
-            drop(set);
-            let (_, sleep) = self.set.get_or_insert_with(|| (at, Box::pin(tokio::time::sleep(at.since(now)))));
+            if self.set.as_ref().is_some_and(|(set_for, _)| *set_for > at) {
+                self.set = None;
+            }
+            let (_, sleep) =
+                self.set.get_or_insert_with(|| (at, Box::pin(tokio::time::sleep(at.since(now)))));
             sleep.await;
             self.set = None;
         }

@@ -21,6 +21,7 @@ mod warden;
 mod watch;
 
 pub(crate) use crate::pool::spawner::link::Ended;
+pub(crate) use crate::pool::spawner::link::Recall;
 pub(crate) use crate::pool::spawner::link::Worker;
 pub(crate) use crate::pool::spawner::message::BYTES_MAX;
 pub(crate) use crate::pool::spawner::message::Exit;
@@ -230,6 +231,20 @@ impl SlotSpawner {
         Ok((worker, pipes))
     }
 
+    /// Has a worker process started as soon as the one that runs has ended, or now if none does. Nothing waits for the
+    /// server in between.
+    pub(crate) async fn queue(
+        &mut self,
+        order: Order,
+        whole_input: Option<&[u8]>,
+    ) -> Result<(Worker, Pipes), Error> {
+        let link = self.link.as_ref().ok_or(Error::SpawnerDied)?;
+        let (pipes, theirs) = pipes(whole_input)?;
+        let ticket = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
+        let worker = link.queue(ticket, order, &theirs).await?;
+        Ok((worker, pipes))
+    }
+
     /// The link to the living spawner; a dead one is replaced.
     async fn link(&mut self) -> Result<Arc<Link>, Error> {
         if let Some(link) = self.link.take_if(|link| !link.is_open()) {
@@ -246,7 +261,8 @@ impl SlotSpawner {
             // It died and nobody had noticed.
             Err(_gone) => self.shared.warden()?.ask().await.map_err(Error::Spawner)?,
         };
-        let link = Link::start(socket, charge, &self.shared.shutdown, &self.dropped);
+        let link =
+            Link::start(socket, charge, &self.shared.shutdown, &self.dropped).map_err(Error::Spawner)?;
         Ok(Arc::clone(self.link.insert(link)))
     }
 }

@@ -16,9 +16,11 @@ use gangline::job::event::Usage;
 use gangline::job::retry::Retryable;
 use gangline::pool::Assignment;
 use gangline::pool::Command;
+use gangline::pool::Config;
 use gangline::pool::Execution;
 use gangline::pool::Mode;
 use gangline::pool::Outcome;
+use gangline::pool::Report;
 use gangline::pool::limits::Limits;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -214,6 +216,86 @@ async fn the_same_attempt_of_a_job_may_be_given_while_the_one_before_goes_on() {
     rig.pool.stop(execution_no(2)).await;
     rig.pool.stop(execution_no(1)).await;
     assert_eq!(rig.ended().await, (execution_no(1), Outcome::Cancelled));
+    rig.end().await;
+}
+
+/// Short for `quick`, endless for anything else. Behind a short job the next one is queued with the spawner.
+const QUICK_OR_NOT: &str = "read -r word; test $word = quick || exec sleep 1000";
+
+#[tokio::test]
+async fn a_job_queued_behind_a_long_one_is_taken_back_and_another_slot_does_it() {
+    let mut rig = Rig::of(each(QUICK_OR_NOT));
+    for (number, word) in [(1, "quick\n"), (2, "slow\n"), (3, "quick\n")] {
+        rig.give(job(number, word));
+    }
+    assert_eq!(rig.ended().await.0, execution_no(1));
+    until("the third waits in the pool", || rig.pool.withdraw(execution_no(3))).await;
+    rig.pool.stop(execution_no(2)).await;
+    assert_eq!(rig.ended().await, (execution_no(2), Outcome::Cancelled));
+    rig.end().await;
+
+    let mut rig = Rig::new(Config { processes: NonZeroUsize::new(2).unwrap(), ..config(each(QUICK_OR_NOT)) });
+    for number in 1..=10 {
+        rig.give(job(number, if number == 5 { "slow\n" } else { "quick\n" }));
+    }
+    for _ in 1..=9 {
+        assert_ne!(rig.ended().await.0, execution_no(5));
+    }
+    rig.pool.stop(execution_no(5)).await;
+    assert_eq!(rig.ended().await, (execution_no(5), Outcome::Cancelled));
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_while_it_is_queued_never_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let ran = directory.path().join("ran");
+    let script = format!(
+        "read -r word; case $word in quick) ;; third) : > {} ;; *) exec sleep 1000 ;; esac",
+        ran.display()
+    );
+    let mut rig = Rig::of(each(&script));
+    for round in 0..20 {
+        for (number, word) in [(1, "quick\n"), (2, "slow\n"), (3, "third\n")] {
+            rig.give(job(10 * round + number, word));
+        }
+        assert_eq!(rig.ended().await.0, execution_no(10 * round + 1));
+        // As the claim loop does: what was neither in the one place nor in the other was on its way between them.
+        let third = execution_no(10 * round + 3);
+        let mut told = false;
+        while !told && !rig.pool.withdraw(third) {
+            rig.pool.stop(third).await;
+            told = tokio::time::timeout(Duration::from_millis(50), rig.reports.recv())
+                .await
+                .is_ok_and(|report| report == Some(Report::Ended(third, Outcome::Cancelled)));
+        }
+        rig.pool.stop(execution_no(10 * round + 2)).await;
+        assert_eq!(rig.ended().await, (execution_no(10 * round + 2), Outcome::Cancelled));
+    }
+    assert!(!ran.exists());
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn short_jobs_one_after_the_other_keep_their_input_output_and_failures_apart() {
+    let mut rig = Rig::of(each("read -r word; echo $word; echo log $word >&2; test ${word#*-} != fails"));
+    let fails = |number: u128| number % 7 == 3;
+    for number in 0..200 {
+        rig.give(job(
+            number,
+            if fails(number) { format!("{number}-fails\n") } else { format!("{number}\n") },
+        ));
+    }
+    for number in 0..200 {
+        let (id, outcome) = rig.ended().await;
+        assert_eq!(id, execution_no(number));
+        if fails(number) {
+            let (failure, _) = failed(outcome, FailureKind::Failed);
+            assert_eq!(*failure.message, format!("exit status 1: log {number}-fails"));
+        } else {
+            assert_eq!(text(outcome), format!("{number}\n"));
+        }
+    }
     rig.end().await;
 }
 

@@ -143,6 +143,30 @@ async fn a_dead_spawner_or_warden_is_replaced_and_its_jobs_crashed() {
 
 /// The binary is started again for every slot, so what happens to its file while the server runs matters.
 #[tokio::test]
+async fn a_job_that_is_queued_when_its_spawner_dies_has_not_begun() {
+    let script = "read -r word; case $word in quick | third) ;; *) exec sleep 1000 ;; esac";
+    let mut rig = Rig::of(each(script));
+    for round in 0..10 {
+        let [first, second, third] = [1, 2, 3].map(|number| 10 * round + number);
+        for (number, word) in [(first, "quick\n"), (second, "slow\n"), (third, "third\n")] {
+            rig.give(job(number, word));
+        }
+        assert_eq!(rig.ended().await.0, execution_no(first));
+        signal(above(&rig)[1], Signal::KILL);
+        // The second may not have begun either, and then tries again with the next spawner.
+        let ended = rig.ended().await;
+        assert_eq!(ended.0, execution_no(second));
+        if !matches!(ended.1, Outcome::Released { .. }) {
+            failed(ended.1, FailureKind::Crashed);
+        }
+        let (id, outcome) = rig.ended().await;
+        assert_eq!(id, execution_no(third));
+        assert!(matches!(outcome, Outcome::Completed { .. } | Outcome::Released { .. }), "{outcome:?}");
+    }
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn a_spawner_that_cannot_be_started_is_told_with_its_path_and_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let binary = directory.path().join("gangline");

@@ -114,6 +114,8 @@ impl Child {
                 Step::Output => self.read(slot).await,
                 Step::InputEnd => self.closed(slot, "stdin"),
                 Step::OutputEnd => self.closed(slot, "stdout"),
+                // It is awaited when it starts, so it has been started.
+                Step::NotStarted(_) => unreachable!("only a queued process can still be refused"),
                 Step::Ended(ended) => {
                     self.bury(slot, ended).await;
                     return self.finished > 0 || self.process.why().is_some_and(Why::is_ours);

@@ -34,8 +34,10 @@ pub(crate) const PIPES: usize = 3;
 /// What the server asks of the spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Start a process in a group of its own; its three pipes come with the message. One that still runs is killed.
-    Spawn { ticket: u64, order: Box<Order> },
+    /// Start a process in a group of its own; its three pipes come with the message.
+    Spawn { ticket: u64, order: Box<Order>, turn: Turn },
+    /// Forget a process that is next and was not started.
+    Recall { ticket: u64 },
     /// Send a signal to the whole group, if it is still there.
     Signal { ticket: u64, signal: GroupSignal },
 }
@@ -50,6 +52,15 @@ pub(crate) struct Order {
     pub(crate) environment: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) directory: Option<Vec<u8>>,
     pub(crate) limits: Limits,
+}
+
+/// When a process is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Turn {
+    /// Now; one that still runs is killed.
+    Now,
+    /// When the one that runs has ended.
+    Next,
 }
 
 /// The two signals of the ladder.
@@ -68,12 +79,21 @@ pub(crate) enum Notice {
     Hello { pid: u32 },
     /// There is no spawner: the warden could not start it.
     Broken { error: String },
-    /// The process runs.
-    Spawned { ticket: u64, pid: u32 },
-    /// The process could not be started.
-    Refused { ticket: u64, error: String },
-    /// The process has ended and has been reaped, and all that it left has been killed.
-    Exited { ticket: u64, exit: Exit },
+    /// A process was started, or could not be.
+    Started(Start),
+    /// It was not started, and will not be, because the server took it back.
+    Recalled { ticket: u64 },
+    /// The process has ended and has been reaped, and all that it left has been killed. Then the next one was started: one
+    /// message for both, because each wakes the server.
+    Exited { ticket: u64, exit: Exit, next: Option<Start> },
+}
+
+/// How the start of a process went.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) ticket: u64,
+    /// Its process id, or why there is none.
+    pub(crate) pid: Result<u32, String>,
 }
 
 /// How a process ended and what it used.

@@ -16,6 +16,8 @@ use crate::pool::spawner::message::Order;
 use crate::pool::spawner::message::PIPES;
 use crate::pool::spawner::message::Received;
 use crate::pool::spawner::message::Request;
+use crate::pool::spawner::message::Start;
+use crate::pool::spawner::message::Turn;
 use crate::pool::spawner::message::receive;
 use crate::pool::spawner::message::send;
 use crate::pool::spawner::outlive_signals;
@@ -59,10 +61,19 @@ struct Worker {
     watch: Watch,
 }
 
+/// A worker process that was asked for.
+struct Wanted {
+    ticket: u64,
+    order: Box<Order>,
+    pipes: Vec<OwnedFd>,
+}
+
 struct Spawner {
     socket: OwnedFd,
     warden: OwnedFd,
     worker: Option<Worker>,
+    /// Started as soon as the worker has ended, without a word from the server.
+    next: Option<Wanted>,
     cgroup: Option<Cgroup>,
     /// Whether a descendant may have become our child and died.
     orphans: bool,
@@ -94,6 +105,7 @@ pub(crate) fn run(socket: OwnedFd, warden: Pid) -> io::Result<()> {
         socket,
         warden: pidfd,
         worker: None,
+        next: None,
         cgroup: None,
         orphans: false,
         buffer: vec![0; BYTES_MAX],
@@ -167,28 +179,49 @@ impl Spawner {
     /// Does what the server asks for next. There may be more; then the next wait is none.
     fn obey(&mut self) -> Result<Above, Errno> {
         match receive::<Request>(self.socket.as_fd(), &mut self.buffer) {
-            Ok(Received::Message(Request::Spawn { ticket, order }, pipes)) => {
-                if let Some(worker) = &self.worker {
-                    // Nobody waits for it any more, and there is only one at a time.
-                    signal_group(worker.pid, GroupSignal::Kill)?;
-                    self.bury()?;
+            Ok(Received::Message(Request::Spawn { ticket, order, turn }, pipes)) => {
+                self.forget_next()?;
+                let wanted = Wanted { ticket, order, pipes };
+                match (&self.worker, turn) {
+                    (Some(_), Turn::Next) => self.next = Some(wanted),
+                    (Some(worker), Turn::Now) => {
+                        // Nobody waits for it any more, and there is only one at a time.
+                        signal_group(worker.pid, GroupSignal::Kill)?;
+                        self.bury()?;
+                        let start = self.start(wanted);
+                        self.tell(&Notice::Started(start))?;
+                    }
+                    (None, Turn::Now | Turn::Next) => {
+                        let start = self.start(wanted);
+                        self.tell(&Notice::Started(start))?;
+                    }
                 }
-                let notice = match self.spawn(ticket, &order, pipes) {
-                    Ok(pid) => Notice::Spawned { ticket, pid },
-                    Err(error) => Notice::Refused { ticket, error: error.to_string() },
-                };
-                self.tell(&notice)?;
             }
             Ok(Received::Message(Request::Signal { ticket, signal }, _)) => {
                 if let Some(worker) = self.worker.as_ref().filter(|worker| worker.ticket == ticket) {
                     signal_group(worker.pid, signal)?;
                 }
+                self.recall(ticket)?;
             }
+            Ok(Received::Message(Request::Recall { ticket }, _)) => self.recall(ticket)?,
             Ok(Received::End) | Err(Errno::CONNRESET) => return Ok(Above::Gone),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return Err(error),
         }
         Ok(Above::Alive)
+    }
+
+    /// Forgets the process that is next, if it has this ticket. That of one which runs by now has been told.
+    fn recall(&mut self, ticket: u64) -> Result<(), Errno> {
+        if self.next.as_ref().is_some_and(|next| next.ticket == ticket) { self.forget_next() } else { Ok(()) }
+    }
+
+    fn forget_next(&mut self) -> Result<(), Errno> {
+        self.next.take().map_or(Ok(()), |next| self.tell(&Notice::Recalled { ticket: next.ticket }))
+    }
+
+    fn start(&mut self, Wanted { ticket, order, pipes }: Wanted) -> Start {
+        Start { ticket, pid: self.spawn(ticket, &order, pipes).map_err(|error| error.to_string()) }
     }
 
     fn spawn(&mut self, ticket: u64, order: &Order, pipes: Vec<OwnedFd>) -> io::Result<u32> {
@@ -240,7 +273,7 @@ impl Spawner {
     }
 
     /// Kills what is left of the worker's group, reaps the worker (as long as it is a zombie its number cannot pass to
-    /// another group), and kills whoever had left the group. Only then the server hears of the end.
+    /// another group), and kills whoever had left the group. Only then the next one starts and the server hears of the end.
     fn bury(&mut self) -> Result<(), Errno> {
         let Some(mut worker) = self.worker.take() else { return Ok(()) };
         // Before it is closed, which would look like a bound that was met.
@@ -268,7 +301,8 @@ impl Spawner {
             rss_kib: used.rusage.maxrss / 1024,
             over: if code == Some(0) { worker.watch.over() } else { worker.watch.last_look(met) },
         };
-        self.tell(&Notice::Exited { ticket: worker.ticket, exit })
+        let next = self.next.take().map(|next| self.start(next));
+        self.tell(&Notice::Exited { ticket: worker.ticket, exit, next })
     }
 
     fn tell(&self, notice: &Notice) -> Result<(), Errno> {

@@ -8,6 +8,8 @@ use crate::pool::spawner::message::send;
 use crate::shutdown::Shutdown;
 use rustix::fd::AsFd;
 use rustix::fd::OwnedFd;
+use rustix::fs::OFlags;
+use rustix::fs::fcntl_setfl;
 use rustix::net::AddressFamily;
 use rustix::net::RecvFlags;
 use rustix::net::SendFlags;
@@ -65,6 +67,7 @@ impl Warden {
         dropped: &CancellationToken,
     ) -> io::Result<Arc<Warden>> {
         let (ours, theirs) = pair()?;
+        let ours = UnixDatagram::from_std(ours.into())?;
         let child = again::start(program, &[WARDEN], theirs)?;
         let warden = Arc::new(Warden {
             socket: ours,
@@ -85,7 +88,7 @@ impl Warden {
     }
 
     /// Has a spawner started, and returns our end of its socket.
-    pub(crate) async fn ask(self: &Arc<Warden>) -> io::Result<(UnixDatagram, Charge)> {
+    pub(crate) async fn ask(self: &Arc<Warden>) -> io::Result<(OwnedFd, Charge)> {
         self.spawners.send_modify(|count| *count += 1);
         let charge = Charge(Arc::clone(self));
         let (ours, theirs) = pair()?;
@@ -109,11 +112,10 @@ impl Warden {
 }
 
 /// Our end, for the runtime, and theirs.
-fn pair() -> io::Result<(UnixDatagram, OwnedFd)> {
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    let ours = std::os::unix::net::UnixDatagram::from(ours);
-    ours.set_nonblocking(true)?;
-    Ok((UnixDatagram::from_std(ours)?, theirs))
+    fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+    Ok((ours, theirs))
 }
 
 /// Waits until the warden dies, nobody needs it any more, or the server stops and no spawner is left.
