@@ -3,6 +3,7 @@
 use crate::cli::output;
 use crate::cli::output::Reader;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The figures of one bench. Times are in milliseconds; what a bench does not measure is left out.
@@ -38,6 +39,9 @@ pub(in crate::cli::bench) struct Figures {
     /// CPU of the server alone; not known for a server that was running before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) server_cpu_us_per_job: Option<f64>,
+    /// The same by the names of its threads; those that used none are left out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::cli::bench) server_cpu_us_by_thread: BTreeMap<String, f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) connections: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +135,11 @@ impl Figures {
 }
 
 fn readable(value: &serde_json::Value) -> String {
+    if let Some(parts) = value.as_object() {
+        let parts: Vec<String> =
+            parts.iter().map(|(name, value)| format!("{name} {}", readable(value))).collect();
+        return format!("({})", parts.join(", "));
+    }
     match (value.as_str(), value.as_f64()) {
         (Some(text), _) => text.to_owned(),
         (None, Some(number)) if number.abs() >= 1_000.0 => format!("{number:.0}"),

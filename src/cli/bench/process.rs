@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use anyhow::bail;
+use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::path::Path;
@@ -15,13 +16,31 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// CPU time that a process has used, user and system.
 pub(in crate::cli::bench) fn cpu(pid: u32) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is the name in parentheses, which may hold spaces.
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    Ok(used(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?).1)
+}
+
+/// CPU time that the threads of a process have used, by name; threads that differ in a number at the end are one.
+fn threads(pid: u32) -> anyhow::Result<BTreeMap<String, Duration>> {
+    let mut threads = BTreeMap::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that has ended meanwhile is not counted.
+        let Ok(stat) = std::fs::read_to_string(task?.path().join("stat")) else { continue };
+        let (name, cpu) = used(&stat);
+        let name = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-');
+        *threads.entry(name.to_owned()).or_default() += cpu;
+    }
+    Ok(threads)
+}
+
+/// The name and the CPU time, user and system, that a `stat` of the kernel tells.
+fn used(stat: &str) -> (&str, Duration) {
+    // The second field is the name in parentheses, which may hold spaces and parentheses.
+    let (before, after_name) = stat.rsplit_once(')').unwrap_or_default();
+    let (_, name) = before.split_once('(').unwrap_or_default();
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     let per_second = rustix::param::clock_ticks_per_second();
-    Ok(Duration::from_secs_f64((ticks(11) + ticks(12)) as f64 / per_second as f64))
+    (name, Duration::from_secs_f64((ticks(11) + ticks(12)) as f64 / per_second as f64))
 }
 
 /// Memory of a process.
@@ -82,6 +101,11 @@ impl Server {
     /// CPU time that it has used.
     pub(in crate::cli::bench) fn cpu(&self) -> anyhow::Result<Duration> {
         cpu(self.child.id())
+    }
+
+    /// The same, by the names of its threads.
+    pub(in crate::cli::bench) fn threads(&self) -> anyhow::Result<BTreeMap<String, Duration>> {
+        threads(self.child.id())
     }
 
     /// Its memory now.
@@ -145,5 +169,19 @@ impl Drop for Server {
         if self.child.kill().is_ok() {
             let _ = self.child.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::bench::process::used;
+    use std::time::Duration;
+
+    #[test]
+    fn a_thread_is_told_by_its_name_whatever_is_in_it() {
+        let stat = "71 (a) b (c)) S 1 71 71 0 -1 4194560 12 0 0 0 100 50 0 0 20 0 9 0 4242 1 2 3";
+        let ticks = 150.0 / rustix::param::clock_ticks_per_second() as f64;
+        assert_eq!(used(stat), ("a) b (c)", Duration::from_secs_f64(ticks)));
+        assert_eq!(used(""), ("", Duration::ZERO));
     }
 }

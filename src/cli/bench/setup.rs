@@ -18,6 +18,7 @@ use crate::proto::v1::admin_service_client::AdminServiceClient;
 use anyhow::Context;
 use anyhow::bail;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,11 +48,13 @@ pub(in crate::cli::bench) struct Bench {
 }
 
 /// CPU and frames at one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::cli::bench) struct Start {
     pub(in crate::cli::bench) at: Tick,
     own_cpu: Duration,
     server_cpu: Option<Duration>,
+    /// The same by thread; empty where it is not known.
+    server_threads: BTreeMap<String, Duration>,
     position: u64,
 }
 
@@ -182,7 +185,13 @@ impl Bench {
     pub(in crate::cli::bench) async fn begin(&self) -> anyhow::Result<Start> {
         let position = self.look().await?.head_position;
         let server_cpu = self.server.as_ref().map(|server| server.cpu()).transpose()?;
-        Ok(Start { at: self.clock.now().tick, own_cpu: cpu(std::process::id())?, server_cpu, position })
+        let server_threads = self.server_threads()?;
+        let own_cpu = cpu(std::process::id())?;
+        Ok(Start { at: self.clock.now().tick, own_cpu, server_cpu, server_threads, position })
+    }
+
+    fn server_threads(&self) -> anyhow::Result<BTreeMap<String, Duration>> {
+        self.server.as_ref().map_or_else(|| Ok(BTreeMap::new()), Server::threads)
     }
 
     /// Waits until the work tree has caught up, stops the clock, and counts what `jobs` took since `start`.
@@ -207,12 +216,17 @@ impl Bench {
         let server = self.server.as_ref().map(|server| server.cpu()).transpose()?;
         let server = server.zip(start.server_cpu).map(|(now, before)| now.saturating_sub(before));
         let per_job = |cpu: Duration| cpu.as_secs_f64() * 1e6 / jobs as f64;
+        let threads = self.server_threads()?.into_iter().map(|(name, now)| {
+            let before = start.server_threads.get(&name).copied().unwrap_or_default();
+            (name, per_job(now.saturating_sub(before)))
+        });
         let frames = (done.head_position - start.position).max(1);
         Ok(Figures {
             jobs: Some(jobs),
             jobs_per_s: Some(jobs as f64 / took),
             cpu_us_per_job: Some(per_job(own + server.unwrap_or_default())),
             server_cpu_us_per_job: server.map(per_job),
+            server_cpu_us_by_thread: threads.filter(|(_, cpu_us)| *cpu_us > 0.0).collect(),
             jobs_per_frame: Some(jobs as f64 / frames as f64),
             applier_lag: Some(done.head_position.saturating_sub(done.applied_position)),
             ..self.figures(bench)
