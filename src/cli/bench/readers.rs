@@ -26,7 +26,9 @@ pub(in crate::cli::bench) async fn measure(bench: &Bench, readers: usize) -> any
     for _ in 0..readers {
         let request = v1::GetUpdatesRequest {
             after: Some(v1::get_updates_request::After::End(v1::LogEnd::Head.into())),
+            // Both: with one of the two alone updates would not be encoded for all readers together.
             include_payload: true,
+            include_result: true,
             ..v1::GetUpdatesRequest::default()
         };
         let mut stream = updates(bench, request).await?;
