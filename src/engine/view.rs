@@ -11,7 +11,7 @@ pub use crate::engine::view::watches::Watch;
 use crate::clock::Timestamp;
 use crate::engine::bell::Bell;
 use crate::engine::overlay::JobView;
-use crate::engine::touches::Touches;
+use crate::engine::view::watches::Watched;
 use crate::job::event::Event;
 use crate::job::id::Epoch;
 use crate::job::id::JobId;
@@ -95,7 +95,7 @@ pub(in crate::engine) struct Inner {
     pub(in crate::engine) queues: Vec<QueueView>,
     pub(in crate::engine) queue_numbers: HashMap<QueueName, QueueNo>,
     pub(in crate::engine) cursors: BTreeMap<Arc<str>, NamedCursor>,
-    pub(in crate::engine) watched: HashMap<JobId, watch::Sender<Touches>, IdHash>,
+    pub(in crate::engine) watched: Watched,
 }
 
 impl Inner {

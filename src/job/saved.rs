@@ -9,6 +9,7 @@ pub use crate::job::saved::row::SavedJob;
 use crate::clock::Timestamp;
 use crate::codec;
 use crate::codec::Reader;
+use crate::codec::Run;
 use crate::codec::Writer;
 use crate::job::dedupe::Key;
 use crate::job::dedupe::Producer;
@@ -18,6 +19,7 @@ use crate::job::id::QueueName;
 use crate::job::id::Sequence;
 use crate::job::queue::Counts;
 use crate::job::saved::row::SavedStage;
+use crate::job::saved::row::pass_row;
 use crate::job::saved::row::put_row;
 use crate::job::saved::row::take_row;
 use crate::job::spec::QueueSettings;
@@ -83,7 +85,11 @@ impl State {
     /// # Errors
     /// If the stream is not what [`State::save`] writes.
     pub fn load(input: &mut Reader<'_>) -> Result<State, codec::Error> {
-        State::load_where(input, |_| true)
+        let mut state = State::load_tables(input)?;
+        while let (Some(job), _) = input.take_by(take_row)? {
+            state.restore(job);
+        }
+        Ok(state)
     }
 
     /// Reads the tables of a saved state and those of its jobs that `wanted` says.
@@ -92,8 +98,14 @@ impl State {
     /// If the stream is not what [`State::save`] writes.
     pub fn load_where(input: &mut Reader<'_>, wanted: impl Fn(JobId) -> bool) -> Result<State, codec::Error> {
         let mut state = State::load_tables(input)?;
-        while let (Some(job), _) = input.take_by(take_row)? {
-            if wanted(job.id) {
+        // A row is read over to its end first: then it is known whether it is wanted.
+        let row = |run: &mut Run<'_>| {
+            let mut row = run.clone();
+            let id = pass_row(run)?;
+            Ok((id, if id.is_some_and(&wanted) { take_row(&mut row)? } else { None }))
+        };
+        while let ((Some(_), job), _) = input.take_by(row)? {
+            if let Some(job) = job {
                 state.restore(job);
             }
         }
@@ -114,11 +126,11 @@ impl State {
         self.save_tables(out)?;
         skip_tables(old)?;
         let mut own = self.jobs.in_id_order().into_iter().map(|slot| self.jobs.at(slot)).peekable();
-        while let (Some(job), stored) = old.take_by(take_row)? {
-            if touched(job.id) {
+        while let (Some(id), stored) = old.take_by(pass_row)? {
+            if touched(id) {
                 continue;
             }
-            while let Some(before) = own.next_if(|own| own.id < job.id) {
+            while let Some(before) = own.next_if(|own| own.id < id) {
                 out.put_by(|out| put_row(Some(&self.saved(before)), out))?;
             }
             // As it stands: most jobs of a large backlog are not touched.

@@ -166,8 +166,6 @@ fn notify(inner: &Inner, events: &[Event], position: Position) {
         return;
     }
     for (id, _) in events.iter().filter_map(Event::job) {
-        if let Some(watched) = inner.watched.get(&id) {
-            watched.send_modify(|touches| touches.note(position));
-        }
+        inner.watched.note(id, position);
     }
 }

@@ -62,6 +62,30 @@ pub(in crate::job::saved) fn take_row(run: &mut Run<'_>) -> Result<Option<SavedJ
     run.option(SavedJob::take)
 }
 
+/// Reads over a row: the job's identity, or `None` at the end of the jobs. Most rows of a large backlog are only copied.
+pub(in crate::job::saved) fn pass_row(run: &mut Run<'_>) -> Result<Option<JobId>, codec::Error> {
+    run.option(|run| {
+        let id = JobId::from_bytes(run.array()?);
+        if run.byte()? == RUNNING {
+            let (_token, _worker) = (run.integer::<u64>()?, run.bytes()?);
+        } else {
+            let _due_or_sequence: u64 = run.integer()?;
+        }
+        let (_submitted, _at, _expires) = (run.integer::<u64>()?, take_pointer(run)?, run.integer::<u64>()?);
+        for _ in 0..run.integer::<u64>()? {
+            take_pointer(run)?;
+        }
+        let (_payload_bytes, _queue) = (run.integer::<u32>()?, run.integer::<u32>()?);
+        run.option(Run::take::<Policy>)?;
+        run.option(Run::take::<u128>)?;
+        for _attempt_and_counts in 0..6 {
+            run.integer::<u32>()?;
+        }
+        let _priority = run.byte()?;
+        Ok(id)
+    })
+}
+
 impl SavedJob {
     /// Its identity.
     #[must_use]
@@ -214,6 +238,7 @@ mod tests {
     use crate::job::id::Sequence;
     use crate::job::saved::row::SavedJob;
     use crate::job::saved::row::SavedStage;
+    use crate::job::saved::row::pass_row;
     use crate::job::saved::row::put_row;
     use crate::job::saved::row::take_row;
     use crate::job::spec::Policy;
@@ -269,12 +294,24 @@ mod tests {
             put_row(row.as_ref(), &mut stored);
             codec::put(&row, &mut reference);
             assert_eq!(stored, reference, "{row:?}");
-            let mut run = Run::at(&stored, 0);
+            let (mut run, mut passed) = (Run::at(&stored, 0), Run::at(&stored, 0));
+            assert_eq!(pass_row(&mut passed), Ok(row.as_ref().map(SavedJob::id)));
             assert_eq!(take_row(&mut run), Ok(row));
-            assert!(run.is_empty());
+            assert!(run.is_empty() && passed.is_empty());
             for end in 0..stored.len() {
-                let cut = take_row(&mut Run::at(&stored[..end], 0));
-                assert_eq!(cut, Err(codec::Error::Cut), "{end} of {} bytes", stored.len());
+                let cut = Run::at(&stored[..end], 0);
+                assert_eq!(
+                    take_row(&mut cut.clone()),
+                    Err(codec::Error::Cut),
+                    "{end} of {} bytes",
+                    stored.len()
+                );
+                assert_eq!(
+                    pass_row(&mut cut.clone()),
+                    Err(codec::Error::Cut),
+                    "{end} of {} bytes",
+                    stored.len()
+                );
             }
         }
     }
