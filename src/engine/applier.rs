@@ -4,7 +4,6 @@
 use crate::clock::Clock;
 use crate::engine::bell::Bell;
 use crate::engine::bell::Woken;
-use crate::engine::recover::READ_BYTES;
 use crate::engine::seeds;
 use crate::engine::view::Health;
 use crate::engine::view::Published;
@@ -25,6 +24,8 @@ use std::time::Duration;
 
 /// Frames that one batch takes at most; a batch is what is there.
 const FRAMES_MAX: usize = 1_024;
+/// How much log a batch takes whose frames have left memory.
+const READ_BYTES: usize = 8 << 20;
 /// How long frames collect before the next batch: short, so that a trickle shows at once; the buffer makes it cheap.
 const COLLECT: Duration = Duration::from_millis(50);
 /// How long an idle tree waits for frames before it is tended again.

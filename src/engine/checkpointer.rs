@@ -1,5 +1,5 @@
-//! Makes checkpoints behind the writer, and lets old log go: when the log since the last one is as large as that one,
-//! so that the work stays in proportion to what is written.
+//! Makes checkpoints behind the writer, and lets old log go: when the log since the last one is twice as large as
+//! that one, so that the work stays in proportion to what is written.
 
 use crate::clock::Clock;
 use crate::engine::bell::Bell;
@@ -18,6 +18,8 @@ use crate::work::WorkTree;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How many times as large as the last checkpoint the log since must be. More would cost less, and a restart would read more.
+const LOG_TO_CHECKPOINT: u64 = 2;
 /// How often it looks, while there is new log.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long an idle log lets it sleep.
@@ -69,7 +71,7 @@ impl<A: Archive> Checkpointing<A> {
                     Some(made) if made.log_bytes > 0 => {
                         // Frame headers are counted there, and not in what was written.
                         done = (done + made.log_bytes).min(written);
-                        wanted = self.keeping.checkpoint_bytes.max(made.bytes);
+                        wanted = self.keeping.checkpoint_bytes.max(LOG_TO_CHECKPOINT * made.bytes);
                     }
                     // It is tried again when as much again was written.
                     Some(_) | None => done = written,

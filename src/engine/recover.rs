@@ -13,8 +13,8 @@ use crate::log::frame::Frame;
 use crate::log::frame::Hash;
 use std::ops::ControlFlow;
 
-/// How much log one read brings.
-pub(in crate::engine) const READ_BYTES: usize = 8 * 1_024 * 1_024;
+/// How much log one read brings: little more than what its look-up costs is gained by larger ones.
+const READ_BYTES: usize = 1_024 * 1_024;
 
 /// Why the state could not be recovered.
 #[derive(Debug, thiserror::Error)]

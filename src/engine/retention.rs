@@ -17,7 +17,7 @@ const LOOK_MAX: Duration = Duration::from_secs(3_600);
 /// How checkpoints and retention are set.
 #[derive(Clone, Copy, Debug)]
 pub struct Keeping {
-    /// A checkpoint is made when the log since the last is at least this large, and at least as large as that one.
+    /// A checkpoint is made when the log since the last is at least this large, and twice as large as that one.
     pub checkpoint_bytes: u64,
     /// Log beyond this size goes, the oldest first; at least so much is kept, unless it is too old.
     pub retention_bytes: u64,

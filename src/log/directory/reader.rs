@@ -24,8 +24,9 @@ use std::sync::Mutex;
 
 /// The index holds one frame about every so many bytes, and a walk reads that much at once.
 const STRIDE_BYTES: u64 = 64 * 1024;
-/// Reading many frames reads at most so much at once.
-const PIECE_BYTES_MAX: usize = 1024 * 1024;
+/// Reading many frames reads at most so much at once. The allocator keeps a buffer of this size for the next one; larger ones it
+/// has the system map, clear and take back each time, which costs more than reading them (`cli/memory.rs`).
+const PIECE_BYTES_MAX: usize = 128 * 1024;
 
 /// Where a frame is in its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
