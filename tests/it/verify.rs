@@ -196,15 +196,15 @@ async fn the_work_tree_of_a_stopped_directory_is_compared_with_the_log() {
     let other = Place::new();
     let copied = Command::new("cp").arg("-a").arg(place.data()).arg(other.data()).status();
     assert!(copied.expect("it starts").success());
-    for (place, texts, commits) in [(&place, ["four", "five"], 0), (&other, ["six", "seven"], 3)] {
+    for (place, texts, commits) in [(&place, ["four", "five"], 3), (&other, ["six", "seven"], 12)] {
         let mut server = place.serve(&[]);
-        // In one frame: the tree is brought up to the end of the other log, and may not meet one of the two there. That is
-        // the longer one, however many frames each server added to vouch for others.
+        // In one frame, which the tree must not meet when it is brought up to the end of the other log: it is beyond that
+        // frame, and the other log is the longer one, however many frames each server added to vouch for others.
         let client = Client::connect(&server.address().to_string(), Options::default()).expect("an address");
         let job = |text: &'static str| v1::JobSpec { payload: text.into(), ..v1::JobSpec::default() };
         client.submit(texts.map(job).into(), None).await.expect("submitted");
-        for sequence in 1..=commits {
-            told(&server, &["cursors", "commit", "reader", &sequence.to_string()]);
+        for reader in 0..commits {
+            told(&server, &["cursors", "commit", &format!("reader-{reader}"), "1"]);
         }
         assert!(server.terminate().success());
     }
