@@ -1,5 +1,5 @@
 //! How events are stored. The three kinds that nearly all of a log consists of are written and read field by field: the same
-//! bytes as [`codec::put`] and [`Run::take`] give, for a third of their time. Any other kind goes through those two.
+//! bytes as [`codec::put`] and [`Run::take`] give, without a call for each byte of an id. Any other kind goes through those two.
 
 use crate::clock::Timestamp;
 use crate::codec;
