@@ -47,8 +47,8 @@ impl Index {
     #[must_use]
     pub fn of(state: &State, now: Timestamp) -> Index {
         let mut waiting: Vec<(Timestamp, Slot)> = Vec::new();
-        for slot in state.jobs().in_id_order() {
-            if let Stage::Waiting { due } = state.jobs().at(slot).stage() {
+        for (slot, job) in state.jobs().in_id_order() {
+            if let Stage::Waiting { due } = job.stage() {
                 waiting.push((due, slot));
             }
         }

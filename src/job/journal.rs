@@ -191,8 +191,7 @@ pub(in crate::job) fn release() -> Finish {
 /// Everything that a state says through its getters, one thing a line, without places in memory.
 pub(in crate::job) fn picture(state: &State) -> Vec<String> {
     let mut lines = vec![format!("{} {} {:?}", state.position(), state.sequence(), state.time())];
-    for slot in state.jobs().in_id_order() {
-        let job = state.jobs().at(slot);
+    for (_, job) in state.jobs().in_id_order() {
         let stage = match job.stage() {
             Stage::Waiting { due } => format!("waiting {due:?}"),
             Stage::Running { token, .. } => format!("running {token} {:?}", state.worker(job)),

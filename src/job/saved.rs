@@ -28,7 +28,6 @@ use crate::job::state::NamedCursor;
 use crate::job::state::Rare;
 use crate::job::state::Stage;
 use crate::job::state::State;
-use crate::job::table::Slot;
 use serde::Deserialize;
 use serde::Serialize;
 use std::io::Write;
@@ -74,8 +73,8 @@ impl State {
     /// Those of `out`.
     pub fn save(&self, out: &mut Writer<'_>) -> std::io::Result<()> {
         self.save_tables(out)?;
-        for slot in self.jobs.in_id_order() {
-            out.put_by(|out| put_row(Some(&self.saved(self.jobs.at(slot))), out))?;
+        for (_, job) in self.jobs.in_id_order() {
+            out.put_by(|out| put_row(Some(&self.saved(job)), out))?;
         }
         out.put_by(|out| put_row(None, out))
     }
@@ -87,7 +86,7 @@ impl State {
     pub fn load(input: &mut Reader<'_>) -> Result<State, codec::Error> {
         let mut state = State::load_tables(input)?;
         while let (Some(job), _) = input.take_by(take_row)? {
-            state.restore(job);
+            state.restore(job)?;
         }
         Ok(state)
     }
@@ -106,7 +105,7 @@ impl State {
         };
         while let ((Some(_), job), _) = input.take_by(row)? {
             if let Some(job) = job {
-                state.restore(job);
+                state.restore(job)?;
             }
         }
         Ok(state)
@@ -125,7 +124,7 @@ impl State {
     ) -> Result<(), Error> {
         self.save_tables(out)?;
         skip_tables(old)?;
-        let mut own = self.jobs.in_id_order().into_iter().map(|slot| self.jobs.at(slot)).peekable();
+        let mut own = self.jobs.in_id_order().map(|(_, job)| job).peekable();
         while let (Some(id), stored) = old.take_by(pass_row)? {
             if touched(id) {
                 continue;
@@ -242,7 +241,11 @@ impl State {
         }
     }
 
-    fn restore(&mut self, saved: SavedJob) -> Slot {
+    fn restore(&mut self, saved: SavedJob) -> Result<(), codec::Error> {
+        if saved.id <= self.jobs.newest() || saved.id > self.last_id {
+            let why = format!("job {} is out of order, or above the newest job {}", saved.id, self.last_id);
+            return Err(codec::Error::Malformed(why));
+        }
         let stage = match saved.stage {
             SavedStage::Waiting { due } => Stage::Waiting { due },
             SavedStage::Running { token, worker } => {
@@ -274,7 +277,7 @@ impl State {
         {
             queue.dead.insert((sequence, slot));
         }
-        slot
+        Ok(())
     }
 }
 

@@ -1,9 +1,11 @@
-//! The live jobs: a slab in chunks, so that a million jobs neither move nor double when one more comes, and an
-//! index by id that stores slots only.
+//! The live jobs: a slab in chunks, so that a million jobs neither move nor double when one more comes, and their
+//! order by id, which stores slots only.
+
+mod order;
 
 use crate::job::id::JobId;
 use crate::job::state::Job;
-use hashbrown::HashTable;
+use crate::job::table::order::Order;
 use std::fmt;
 
 /// Jobs per chunk of the slab.
@@ -21,12 +23,12 @@ impl Slot {
     }
 }
 
-/// Slab and index of live jobs.
+/// Slab and order of live jobs.
 #[derive(Default)]
 pub struct Table {
     chunks: Vec<Vec<Option<Job>>>,
     free: Vec<Slot>,
-    index: HashTable<Slot>,
+    order: Order,
 }
 
 impl fmt::Debug for Table {
@@ -39,13 +41,13 @@ impl Table {
     /// How many jobs are live.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.order.len()
     }
 
     /// Whether no job is live.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.order.len() == 0
     }
 
     /// One past the highest slot ever used.
@@ -62,7 +64,7 @@ impl Table {
         {
             return Some(slot);
         }
-        self.index.find(hash(id), |slot| self.at(*slot).id == id).copied()
+        self.order.find(id, |slot| self.at(slot).id == id)
     }
 
     /// The job in `slot`, if there is one.
@@ -88,7 +90,15 @@ impl Table {
         self.chunks[slot.index() / CHUNK][slot.index() % CHUNK].as_mut().expect("a slot in use holds a job")
     }
 
+    /// The highest id of all jobs that were ever added.
+    pub(in crate::job) fn newest(&self) -> JobId {
+        self.order.newest()
+    }
+
     /// Adds a job and says where it lies.
+    ///
+    /// # Panics
+    /// If its id is not above [`Table::newest`].
     pub(in crate::job) fn insert(&mut self, job: Job) -> Slot {
         let id = job.id;
         let slot = match self.free.pop() {
@@ -98,16 +108,7 @@ impl Table {
             }
             None => self.push(job),
         };
-        let Table { chunks, index, .. } = self;
-        let rehash = |slot: &Slot| {
-            hash(
-                chunks[slot.index() / CHUNK][slot.index() % CHUNK]
-                    .as_ref()
-                    .expect("indexed slots are full")
-                    .id,
-            )
-        };
-        index.insert_unique(hash(id), slot, rehash);
+        self.order.push(id, slot);
         slot
     }
 
@@ -126,12 +127,12 @@ impl Table {
     /// # Panics
     /// As [`Table::at`].
     pub(in crate::job) fn remove(&mut self, slot: Slot) -> Job {
-        let id = self.at(slot).id;
-        if let Ok(entry) = self.index.find_entry(hash(id), |found| *found == slot) {
-            entry.remove();
-        }
+        let job = self.chunks[slot.index() / CHUNK][slot.index() % CHUNK]
+            .take()
+            .expect("a slot in use holds a job");
+        self.order.remove(job.id, slot);
         self.free.push(slot);
-        self.chunks[slot.index() / CHUNK][slot.index() % CHUNK].take().expect("a slot in use holds a job")
+        job
     }
 
     /// All live jobs with their slots, in no particular order.
@@ -144,21 +145,10 @@ impl Table {
         })
     }
 
-    /// The slots of all live jobs in id order.
-    #[must_use]
-    pub fn in_id_order(&self) -> Vec<Slot> {
-        let mut slots: Vec<Slot> = self.iter().map(|(slot, _)| slot).collect();
-        slots.sort_unstable_by_key(|slot| self.at(*slot).id);
-        slots
+    /// All live jobs with their slots, in id order.
+    pub fn in_id_order(&self) -> impl Iterator<Item = (Slot, &Job)> {
+        self.order.slots().map(|slot| (slot, self.at(slot)))
     }
-}
-
-/// Ids of one batch are consecutive, so the low bits spread well once multiplied (Fibonacci hashing); the high half
-/// is folded in because that is where ids of different milliseconds differ.
-fn hash(id: JobId) -> u64 {
-    let number = id.as_u128();
-    let folded = (number as u64) ^ ((number >> 64) as u64).rotate_left(32);
-    folded.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26)
 }
 
 #[cfg(test)]

@@ -228,8 +228,7 @@ impl Exporting<'_> {
 
     /// The jobs that live at the end.
     fn live(&mut self, state: &State) -> Result<(), Error> {
-        for slot in state.jobs().in_id_order() {
-            let live = state.jobs().at(slot);
+        for (slot, live) in state.jobs().in_id_order() {
             let Some(mut job) = self.begin(live.id, live.queue, live.state())? else { continue };
             self.fill(&mut job, slot, live)?;
             job.worker = state.worker(live).cloned();

@@ -74,6 +74,6 @@ impl LiveJob {
 
     /// The live jobs of `state` in the order of their ids.
     pub fn all(state: &State) -> impl Iterator<Item = LiveJob> {
-        state.jobs().in_id_order().into_iter().map(|slot| LiveJob::of(state, state.jobs().at(slot)))
+        state.jobs().in_id_order().map(|(_, job)| LiveJob::of(state, job))
     }
 }

@@ -47,10 +47,7 @@ impl<L: Log> Core<L> {
             .state
             .jobs()
             .in_id_order()
-            .into_iter()
-            .filter_map(|slot| {
-                self.state.worker(self.state.jobs().at(slot)).map(|worker| (slot, worker.clone()))
-            })
+            .filter_map(|(slot, job)| Some((slot, self.state.worker(job)?.clone())))
             .collect();
         let deadline = self.now.tick.after(self.options.lease_period);
         for (slot, worker) in running {

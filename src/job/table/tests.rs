@@ -10,6 +10,7 @@ use crate::job::state::Job;
 use crate::job::table::CHUNK;
 use crate::job::table::Slot;
 use crate::job::table::Table;
+use crate::job::table::order::BLOCK;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -78,36 +79,100 @@ fn a_wrong_hint_costs_a_look_up_and_never_gives_another_job() {
 #[test]
 fn id_order_does_not_depend_on_slots() {
     let mut table = Table::default();
-    for number in [5, 1, 9, 3] {
+    for number in [1, 3, 5, 9] {
         table.insert(job(id(number)));
     }
-    let slot = table.find(id(1), None).unwrap();
-    table.remove(slot);
-    table.insert(job(id(7)));
-    let order: Vec<JobId> = table.in_id_order().iter().map(|slot| table.at(*slot).id).collect();
-    assert_eq!(order, [3, 5, 7, 9].map(id));
+    table.remove(table.find(id(3), None).unwrap());
+    table.remove(table.find(id(1), None).unwrap());
+    table.insert(job(id(11)));
+    table.insert(job(id(12)));
+    assert_eq!(in_order(&table), [5, 9, 11, 12].map(id));
+    let slots: Vec<usize> = table.in_id_order().map(|(slot, _)| slot.index()).collect();
+    assert_eq!(slots, [2, 3, 0, 1]);
+}
+
+#[test]
+#[should_panic(expected = "ids rise")]
+fn a_job_below_one_that_was_there_before_is_a_mistake() {
+    let mut table = filled(2);
+    table.remove(Slot(1));
+    table.insert(job(id(1)));
+}
+
+#[test]
+fn jobs_whose_ids_end_alike_are_told_apart() {
+    let mut table = Table::default();
+    let alike: Vec<JobId> = (1..=3).map(|high| JobId::from_u128((high << 80) + 7)).collect();
+    for id in &alike {
+        table.insert(job(*id));
+    }
+    table.remove(table.find(alike[1], None).unwrap());
+    assert_eq!(table.find(alike[0], None), Some(Slot(0)));
+    assert_eq!(table.find(alike[1], None), None);
+    assert_eq!(table.find(alike[2], None), Some(Slot(2)));
+    assert_eq!(in_order(&table), [alike[0], alike[2]]);
+}
+
+fn in_order(table: &Table) -> Vec<JobId> {
+    table.in_id_order().map(|(_, job)| job.id).collect()
+}
+
+/// What a step of the test below does.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Jobs come whose ids are so far apart.
+    Insert { jobs: usize, apart: u128 },
+    /// Jobs go, from this part of those that live on: the oldest first.
+    Remove { jobs: usize, from: usize },
+    /// All jobs go but each so many-th.
+    Thin { every: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let apart = prop_oneof![Just(1), Just(3), Just(1 << 32), Just(1 << 80)];
+    prop_oneof![
+        4 => (1..2 * BLOCK, apart).prop_map(|(jobs, apart)| Step::Insert { jobs, apart }),
+        4 => (1..3 * BLOCK, 0..4_usize).prop_map(|(jobs, from)| Step::Remove { jobs, from }),
+        1 => (2..40_usize).prop_map(|every| Step::Thin { every }),
+    ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
-    fn a_table_holds_what_a_map_would(steps in prop::collection::vec((0..40_u64, any::<bool>()), 1..300)) {
+    fn a_table_holds_what_a_map_would(steps in prop::collection::vec(step(), 1..120)) {
         let mut table = Table::default();
         let mut map: BTreeMap<JobId, Slot> = BTreeMap::new();
-        for (number, spread) in steps {
-            let high = if spread { u128::from(number) << 80 } else { 0 };
-            let id = JobId::from_u128(high + u128::from(number));
-            match map.remove(&id) {
-                Some(slot) => prop_assert_eq!(table.remove(slot).id, id),
-                None => {
-                    map.insert(id, table.insert(job(id)));
+        let mut newest = JobId::MIN.as_u128();
+        for step in steps {
+            let going: Vec<(JobId, Slot)> = match step {
+                Step::Insert { jobs, apart } => {
+                    for _ in 0..jobs {
+                        newest += apart;
+                        let id = JobId::from_u128(newest);
+                        map.insert(id, table.insert(job(id)));
+                    }
+                    Vec::new()
                 }
+                Step::Remove { jobs, from } => {
+                    let from = map.len() * from / 4;
+                    map.iter().skip(from).take(jobs).map(|(id, slot)| (*id, *slot)).collect()
+                }
+                Step::Thin { every } => {
+                    let numbered = map.iter().enumerate().filter(|(number, _)| number % every != 0);
+                    numbered.map(|(_, (id, slot))| (*id, *slot)).collect()
+                }
+            };
+            for (id, slot) in going {
+                prop_assert_eq!(table.remove(slot).id, id);
+                prop_assert_eq!(table.find(id, None), None);
+                map.remove(&id);
             }
-            prop_assert_eq!(table.len(), map.len());
-            prop_assert_eq!(table.is_empty(), map.is_empty());
+            prop_assert_eq!((table.len(), table.is_empty()), (map.len(), map.is_empty()));
+            let held: Vec<(JobId, Slot)> = table.in_id_order().map(|(slot, job)| (job.id, slot)).collect();
+            prop_assert_eq!(held, map.iter().map(|(id, slot)| (*id, *slot)).collect::<Vec<_>>());
+            prop_assert!(map.iter().all(|(id, slot)| table.find(*id, None) == Some(*slot)));
         }
-        prop_assert_eq!(table.in_id_order(), map.values().copied().collect::<Vec<_>>());
-        prop_assert!(map.iter().all(|(id, slot)| table.find(*id, None) == Some(*slot)));
     }
 }

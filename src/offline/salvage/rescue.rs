@@ -301,8 +301,7 @@ impl<'a> Rescue<'a> {
                 }
             }
         }
-        for slot in known.jobs().in_id_order() {
-            let job = known.jobs().at(slot);
+        for (_, job) in known.jobs().in_id_order() {
             if self.copy.state().find(job.id, None).is_some() {
                 bridge::settle(&mut self.copy, job.id, job.queue, &Known::of(known, job))?;
             } else {
@@ -314,8 +313,7 @@ impl<'a> Rescue<'a> {
 
     fn live(&self) -> Vec<(JobId, QueueNo)> {
         let state = self.copy.state();
-        let jobs = state.jobs().in_id_order().into_iter().map(|slot| state.jobs().at(slot));
-        jobs.map(|job| (job.id, job.queue)).collect()
+        state.jobs().in_id_order().map(|(_, job)| (job.id, job.queue)).collect()
     }
 
     /// The last word: what ran waits again, and what has no payload does not live.

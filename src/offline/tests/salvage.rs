@@ -55,7 +55,7 @@ fn saved(copy: &Copy) -> (Report, State) {
 }
 
 fn in_state(state: &State, wanted: JobState) -> Vec<crate::job::id::JobId> {
-    let jobs = state.jobs().in_id_order().into_iter().map(|slot| state.jobs().at(slot));
+    let jobs = state.jobs().in_id_order().map(|(_, job)| job);
     jobs.filter(|job| job.state() == wanted).map(|job| job.id).collect()
 }
 
@@ -151,7 +151,7 @@ fn of_a_trimmed_log_the_carried_jobs_live_on_with_what_they_have_used_up() {
     let (report, state) = saved(&copy);
     assert!(report.is_complete(), "{report:?}");
     let jobs = |state: &State| -> Vec<_> {
-        let jobs = state.jobs().in_id_order().into_iter().map(|slot| state.jobs().at(slot));
+        let jobs = state.jobs().in_id_order().map(|(_, job)| job);
         jobs.map(|job| (job.id, job.attempt, job.rare().failed, job.rare().generation, job.payload_bytes))
             .collect()
     };

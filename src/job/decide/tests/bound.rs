@@ -51,8 +51,7 @@ fn a_queue_takes_jobs_up_to_its_bound_and_a_batch_goes_in_whole_or_not_at_all() 
     journal.submit(jobs(&["other", "q", "other"]), Origin::Anonymous).unwrap();
     assert!(journal.submit(jobs(&["q"]), Origin::Anonymous).is_err());
 
-    let first = journal.state.jobs().in_id_order()[0];
-    let running = journal.state.jobs().at(first).id;
+    let running = journal.state.jobs().in_id_order().next().unwrap().1.id;
     journal.claim(running);
     journal.submit(jobs(&["q"]), Origin::Anonymous).expect("a running job does not wait");
 }

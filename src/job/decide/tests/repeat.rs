@@ -42,8 +42,8 @@ fn a_repeated_key_gives_the_same_jobs_even_when_some_have_ended() {
     for _ in 0..4 {
         let again = keyed(&mut journal, "k", 3).unwrap();
         assert_eq!(again, Accepted { ranges: first.ranges.clone(), repeated: 3 });
-        let last = journal.state.jobs().in_id_order().pop();
-        if let Some(id) = last.map(|slot| journal.state.jobs().at(slot).id) {
+        let last = journal.state.jobs().in_id_order().last();
+        if let Some(id) = last.map(|(_, job)| job.id) {
             journal.work_off(id);
         }
     }
@@ -102,13 +102,7 @@ fn an_anonymous_job_after_a_keyed_batch_does_not_belong_to_its_key() {
     let mut journal = Journal::new();
     keyed(&mut journal, "k", 1).unwrap();
     journal.submit(vec![job("q")], Origin::Anonymous).unwrap();
-    let with_key: Vec<bool> = journal
-        .state
-        .jobs()
-        .in_id_order()
-        .iter()
-        .map(|slot| journal.state.jobs().at(*slot).key.is_some())
-        .collect();
+    let with_key: Vec<bool> = journal.state.jobs().in_id_order().map(|(_, job)| job.key.is_some()).collect();
     assert_eq!(with_key, [true, false]);
 }
 
