@@ -9,17 +9,51 @@ use crate::job::table::Slot;
 
 /// Jobs in a full block.
 pub(in crate::job::table) const BLOCK: usize = 64;
-/// A block of which so few are left gives its space back.
-const FEW: usize = BLOCK / 8;
-/// So few empty blocks are left in their place.
-const EMPTY_MIN: usize = 16;
+/// Blocks in a page: what is asked of the allocator at a time.
+const PAGE: usize = 256;
+/// The list of blocks is tidied when there are more of them than one for so many jobs.
+const JOBS_A_BLOCK_MIN: usize = BLOCK / 4;
+/// So many blocks may be on the list for no job at all.
+const SPARE_BLOCKS: usize = 16;
+/// The place of a block of which nothing is left.
+const NOWHERE: u32 = u32::MAX;
 
-/// One job of a block.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    /// The lowest bits of its id: they tell it from most others without a look at the job.
-    mark: u32,
-    slot: Slot,
+/// Some jobs that follow each other in id order.
+#[derive(Debug)]
+struct Block {
+    len: usize,
+    /// The lowest bits of each id: they tell it from most others without a look at the job.
+    marks: [u32; BLOCK],
+    slots: [Slot; BLOCK],
+}
+
+impl Block {
+    const EMPTY: Block = Block { len: 0, marks: [0; BLOCK], slots: [Slot(0); BLOCK] };
+
+    fn marks(&self) -> &[u32] {
+        &self.marks[..self.len]
+    }
+
+    fn slots(&self) -> &[Slot] {
+        &self.slots[..self.len]
+    }
+
+    fn push(&mut self, mark: u32, slot: Slot) {
+        (self.marks[self.len], self.slots[self.len]) = (mark, slot);
+        self.len += 1;
+    }
+
+    fn remove(&mut self, place: usize) {
+        self.marks.copy_within(place + 1..self.len, place);
+        self.slots.copy_within(place + 1..self.len, place);
+        self.len -= 1;
+    }
+
+    fn find(&self, id: JobId, is_in: impl Fn(Slot) -> bool) -> Option<Slot> {
+        let mark = mark(id);
+        let alike = self.marks().iter().zip(self.slots()).filter(|(other, _)| **other == mark);
+        alike.map(|(_, slot)| *slot).find(|slot| is_in(*slot))
+    }
 }
 
 /// The slots of the live jobs in id order.
@@ -27,9 +61,11 @@ struct Entry {
 pub(in crate::job::table) struct Order {
     /// The id that each block began with, rising. What comes before the next block's is in it or nowhere.
     firsts: Vec<JobId>,
-    blocks: Vec<Vec<Entry>>,
-    /// Blocks of which nothing is left.
-    empty: usize,
+    /// Where each block is, by page and place in it; `NOWHERE` if it is empty.
+    places: Vec<u32>,
+    pages: Vec<Vec<Block>>,
+    /// Empty blocks in the pages.
+    free: Vec<u32>,
     len: usize,
     /// The highest id that was ever added.
     newest: JobId,
@@ -53,25 +89,22 @@ impl Order {
     pub(in crate::job::table) fn push(&mut self, id: JobId, slot: Slot) {
         assert!(id > self.newest, "ids rise");
         self.newest = id;
-        let entry = Entry { mark: mark(id), slot };
         self.len += 1;
-        if let Some(last) = self.blocks.last_mut()
-            && (1..BLOCK).contains(&last.len())
-        {
-            last.push(entry);
-            return;
-        }
-        let mut block = Vec::with_capacity(BLOCK);
-        block.push(entry);
-        self.firsts.push(id);
-        self.blocks.push(block);
+        let has_room = |place: &u32| *place != NOWHERE && self.block(*place).len < BLOCK;
+        let last = self.places.last().copied().filter(has_room);
+        let place = last.unwrap_or_else(|| {
+            let place = self.free.pop().unwrap_or_else(|| self.new_block());
+            self.firsts.push(id);
+            self.places.push(place);
+            place
+        });
+        self.block_mut(place).push(mark(id), slot);
     }
 
     /// The slot of the job `id`, if it is here. `is_in` says whether a slot holds it.
     pub(in crate::job::table) fn find(&self, id: JobId, is_in: impl Fn(Slot) -> bool) -> Option<Slot> {
-        let block = &self.blocks[self.block_of(id)?];
-        let mark = mark(id);
-        block.iter().find(|entry| entry.mark == mark && is_in(entry.slot)).map(|entry| entry.slot)
+        let place = self.places[self.number_of(id)?];
+        if place == NOWHERE { None } else { self.block(place).find(id, is_in) }
     }
 
     /// Takes out the job `id`, which lies in `slot`.
@@ -79,43 +112,78 @@ impl Order {
     /// # Panics
     /// If it is not here.
     pub(in crate::job::table) fn remove(&mut self, id: JobId, slot: Slot) {
-        let place = self.block_of(id).expect("a job that lives is in a block");
-        let last = place + 1 == self.blocks.len();
-        let block = &mut self.blocks[place];
-        let entry = block.iter().position(|entry| entry.slot == slot).expect("and nowhere else");
-        block.remove(entry);
+        let number = self.number_of(id).expect("a job that lives is in a block");
+        let place = self.places[number];
+        let block = self.block_mut(place);
+        let within = block.slots().iter().position(|other| *other == slot).expect("and nowhere else");
+        block.remove(within);
+        if block.len == 0 {
+            self.places[number] = NOWHERE;
+            self.free.push(place);
+        }
         self.len -= 1;
-        match block.len() {
-            0 => {
-                *block = Vec::new();
-                self.empty += 1;
-                self.drop_empty();
-            }
-            FEW if !last => block.shrink_to_fit(),
-            _ => {}
+        if self.places.len() > self.len / JOBS_A_BLOCK_MIN + SPARE_BLOCKS {
+            self.tidy();
         }
     }
 
     /// All slots in id order.
     pub(in crate::job::table) fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.blocks.iter().flatten().map(|entry| entry.slot)
+        let places = self.places.iter().filter(|place| **place != NOWHERE);
+        places.flat_map(|place| self.block(*place).slots()).copied()
     }
 
-    fn block_of(&self, id: JobId) -> Option<usize> {
+    /// Which block of the list the job would be in.
+    fn number_of(&self, id: JobId) -> Option<usize> {
         self.firsts.partition_point(|first| *first <= id).checked_sub(1)
     }
 
-    /// Lets go of the empty blocks once they are most of the list, so that each costs the same however long it is.
-    fn drop_empty(&mut self) {
-        if self.empty < EMPTY_MIN.max(self.blocks.len() / 2) {
-            return;
+    /// Brings each block that fits into the one before it together with that, and takes the empty ones off the list. Half of
+    /// the jobs must go, or as many blocks come again, before this is due another time.
+    fn tidy(&mut self) {
+        let mut kept: usize = 0;
+        for next in 0..self.places.len() {
+            let (place, first) = (self.places[next], self.firsts[next]);
+            if place == NOWHERE {
+                continue;
+            }
+            if let Some(last) = kept.checked_sub(1)
+                && self.block(self.places[last]).len + self.block(place).len <= BLOCK
+            {
+                self.pour(place, self.places[last]);
+            } else {
+                (self.places[kept], self.firsts[kept]) = (place, first);
+                kept += 1;
+            }
         }
-        let mut full = self.blocks.iter().map(|block| !block.is_empty());
-        self.firsts.retain(|_| full.next().is_some_and(|full| full));
-        self.blocks.retain(|block| !block.is_empty());
-        self.empty = 0;
-        self.firsts.shrink_to(2 * self.blocks.len());
-        self.blocks.shrink_to(2 * self.blocks.len());
+        self.places.truncate(kept);
+        self.firsts.truncate(kept);
+    }
+
+    fn pour(&mut self, from: u32, into: u32) {
+        let block = std::mem::replace(self.block_mut(from), Block::EMPTY);
+        for (mark, slot) in block.marks().iter().zip(block.slots()) {
+            self.block_mut(into).push(*mark, *slot);
+        }
+        self.free.push(from);
+    }
+
+    fn new_block(&mut self) -> u32 {
+        if self.pages.last().is_none_or(|last| last.len() == PAGE) {
+            self.pages.push(Vec::with_capacity(PAGE));
+        }
+        let before = (self.pages.len() - 1) * PAGE;
+        let last = self.pages.last_mut().expect("a page was just made sure of");
+        last.push(Block::EMPTY);
+        u32::try_from(before + last.len() - 1).expect("there are more jobs than blocks")
+    }
+
+    fn block(&self, place: u32) -> &Block {
+        &self.pages[place as usize / PAGE][place as usize % PAGE]
+    }
+
+    fn block_mut(&mut self, place: u32) -> &mut Block {
+        &mut self.pages[place as usize / PAGE][place as usize % PAGE]
     }
 }
 
@@ -129,16 +197,12 @@ mod tests {
     use crate::job::table::Slot;
     use crate::job::table::order::BLOCK;
     use crate::job::table::order::Order;
+    use crate::job::table::order::PAGE;
 
-    const JOBS: u32 = 100 * BLOCK as u32;
+    const JOBS: u32 = 1_000 * BLOCK as u32;
 
     fn id(number: u32) -> JobId {
         JobId::from_u128(0x0198_a5c2_6f00_7000_8000_0000_0000_0000 + u128::from(number))
-    }
-
-    fn bytes(order: &Order) -> usize {
-        let blocks: usize = order.blocks.iter().map(|block| 8 * block.capacity()).sum();
-        16 * order.firsts.capacity() + 24 * order.blocks.capacity() + blocks
     }
 
     /// After `JOBS` jobs of which those stay that `stays` says.
@@ -150,28 +214,32 @@ mod tests {
         for number in (0..JOBS).filter(|number| !stays(*number)) {
             order.remove(id(number), Slot(number));
         }
+        let left: Vec<u32> = order.slots().map(|slot| slot.0).collect();
+        assert_eq!(left, (0..JOBS).filter(|number| stays(*number)).collect::<Vec<_>>());
         order
     }
 
     #[test]
-    fn what_is_left_of_a_block_takes_little_memory() {
-        let full = thinned(|_| true);
-        assert!(bytes(&full) < 10 * JOBS as usize, "{} bytes", bytes(&full));
-        let scattered = thinned(|number| number % 64 == 5);
-        assert!(bytes(&scattered) <= 150 * scattered.len(), "{} bytes", bytes(&scattered));
+    fn what_is_left_of_many_blocks_is_brought_together() {
+        for every in [2, 20, 63, 64, 1_000] {
+            let order = thinned(|number| number % every == 5);
+            let blocks = order.places.len();
+            assert!(blocks <= order.len() / 16 + 16, "{blocks} blocks for {} jobs", order.len());
+            assert!(order.firsts.is_sorted());
+        }
     }
 
     #[test]
-    fn blocks_that_are_empty_go_however_many_jobs_pass_through() {
+    fn blocks_are_used_again_however_many_jobs_pass_through() {
         let mut order = Order::default();
-        for number in 0..50 * JOBS {
+        for number in 0..20 * JOBS {
             order.push(id(number), Slot(number));
-            if number >= 100 {
-                order.remove(id(number - 100), Slot(number - 100));
+            if number >= 10_000 {
+                order.remove(id(number - 10_000), Slot(number - 10_000));
             }
         }
-        assert_eq!(order.len(), 100);
-        assert!(bytes(&order) < 8_192, "{} bytes", bytes(&order));
-        assert_eq!(order.slots().count(), 100);
+        assert_eq!(order.slots().count(), 10_000);
+        assert_eq!(order.pages.len(), 1, "10,000 jobs fill 157 of the {PAGE} blocks of a page");
+        assert!(order.places.len() <= 10_000 / 16 + 17, "{} blocks on the list", order.places.len());
     }
 }
