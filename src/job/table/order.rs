@@ -9,8 +9,8 @@ use crate::job::table::Slot;
 
 /// Jobs in a full block.
 pub(in crate::job::table) const BLOCK: usize = 64;
-/// Blocks in a page: what is asked of the allocator at a time.
-const PAGE: usize = 256;
+/// Blocks in a page: what is asked of the allocator at a time, and large enough to be given back by itself.
+const PAGE: usize = 512;
 /// The list of blocks is tidied when there are more of them than one for so many jobs.
 const JOBS_A_BLOCK_MIN: usize = BLOCK / 4;
 /// So many blocks may be on the list for no job at all.
@@ -239,7 +239,7 @@ mod tests {
             }
         }
         assert_eq!(order.slots().count(), 10_000);
-        assert_eq!(order.pages.len(), 1, "10,000 jobs fill 157 of the {PAGE} blocks of a page");
+        assert_eq!(order.pages.len(), 1, "10,000 jobs fill 157 of the {PAGE} blocks");
         assert!(order.places.len() <= 10_000 / 16 + 17, "{} blocks on the list", order.places.len());
     }
 }
