@@ -9,7 +9,7 @@ use crate::job::table::order::Order;
 use std::fmt;
 
 /// Jobs per chunk of the slab.
-const CHUNK: usize = 4_096;
+const CHUNK: usize = 32_768;
 
 /// Where a live job lies in memory. Only a hint outside the writer: it is checked against the id. Not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

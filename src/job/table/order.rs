@@ -10,7 +10,7 @@ use crate::job::table::Slot;
 /// Jobs in a full block.
 pub(in crate::job::table) const BLOCK: usize = 64;
 /// Blocks in a page: what is asked of the allocator at a time, and large enough to be given back by itself.
-const PAGE: usize = 512;
+const PAGE: usize = 4_096;
 /// The list of blocks is tidied when there are more of them than one for so many jobs.
 const JOBS_A_BLOCK_MIN: usize = BLOCK / 4;
 /// So many blocks may be on the list for no job at all.
