@@ -141,7 +141,7 @@ impl Life {
         for slot in self.waiting.drain(..JOBS).collect::<Vec<_>>() {
             let job = self.state.jobs().at(slot);
             let id = job.id;
-            let event = claim(job, &self.worker, NOW).expect("it waits");
+            let event = claim(&self.state, job, &self.worker, NOW).expect("it waits");
             self.apply(&event, Some(slot));
             let token = LeaseToken(self.state.sequence().0);
             self.running.push(Holder { id, token, hint: Some(slot) });
@@ -303,14 +303,14 @@ impl Ready {
         for turn in 0..JOBS {
             let queue = QueueNo(u32::try_from(turn % self.queues).expect("a thousand at the most"));
             let slot = self.index.first_ready(queue).expect("there are more jobs than are taken");
-            self.index.leave(slot, self.life.state.jobs().at(slot));
+            self.index.leave(&self.life.state, slot);
             self.out.push(slot);
         }
     }
 
     fn enter(&mut self) {
         for slot in self.out.drain(..) {
-            self.index.enter(slot, self.life.state.jobs().at(slot), NOW);
+            self.index.enter(&self.life.state, slot, NOW);
         }
     }
 }

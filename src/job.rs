@@ -2,9 +2,11 @@
 //! Pure: no clock, store, channel, random number or log line.
 
 pub mod apply;
+mod chunks;
 pub mod decide;
 pub mod dedupe;
 pub mod event;
+pub mod extra;
 pub mod id;
 pub mod intern;
 #[cfg(test)]

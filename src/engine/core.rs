@@ -344,7 +344,7 @@ impl<L: Log> Core<L> {
             Box::new(JobView::of(&self.state, job, job.submitted, pointer, self.state.time()))
         });
         match job.stage() {
-            Stage::Waiting { .. } => self.index.leave(slot, job),
+            Stage::Waiting { .. } => self.index.leave(&self.state, slot),
             Stage::Running { .. } if !matches!(event, Event::Progress { .. }) => {
                 self.end_lease(slot);
             }
@@ -368,7 +368,7 @@ impl<L: Log> Core<L> {
         self.draft.queues.insert(queue);
         let touched = match (change, before) {
             (Change::Live(slot), _) => {
-                self.index.enter(slot, self.state.jobs().at(slot), self.now.wall);
+                self.index.enter(&self.state, slot, self.now.wall);
                 Touched::Live { id, slot, sequence, index: pointer.index }
             }
             (Change::Gone(_), Some((_, Some(mut view)))) => {

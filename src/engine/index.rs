@@ -55,15 +55,16 @@ impl Index {
         waiting.sort_by_key(|(due, _)| *due);
         let mut index = Index::default();
         for (_, slot) in waiting {
-            index.enter(slot, state.jobs().at(slot), now);
+            index.enter(state, slot, now);
         }
         index
     }
 
     /// The waiting job in `slot` is ready now, or will be when it is due.
-    pub fn enter(&mut self, slot: Slot, job: &Job, now: Timestamp) {
+    pub fn enter(&mut self, state: &State, slot: Slot, now: Timestamp) {
+        let job = state.jobs().at(slot);
         let Stage::Waiting { due } = job.stage() else { return };
-        let expires = job.rare().expires;
+        let expires = state.rare(job).expires;
         if expires != Timestamp(0) && job.attempt == 0 {
             self.expiring.insert((expires, slot));
         }
@@ -75,10 +76,11 @@ impl Index {
         }
     }
 
-    /// The job in `slot`, which was waiting as `job` says, waits no longer.
-    pub fn leave(&mut self, slot: Slot, job: &Job) {
+    /// The job in `slot`, which waits as `state` says, waits no longer.
+    pub fn leave(&mut self, state: &State, slot: Slot) {
+        let job = state.jobs().at(slot);
         let Stage::Waiting { due } = job.stage() else { return };
-        let expires = job.rare().expires;
+        let expires = state.rare(job).expires;
         if expires != Timestamp(0) {
             self.expiring.remove(&(expires, slot));
         }

@@ -64,7 +64,7 @@ impl JobView {
             state: job.state(),
             due: if let Stage::Waiting { due } = job.stage() { due } else { Timestamp(0) },
             attempt: job.attempt,
-            generation: job.rare().generation,
+            generation: state.rare(job).generation,
             priority: job.priority,
             deleted: false,
             submitted: job.submitted,
@@ -75,14 +75,15 @@ impl JobView {
             started: Timestamp(0),
             worker: state.worker(job).cloned(),
             progress: None,
-            failures: (!job.rare().failures.is_empty()).then(|| Box::new(job.rare().failures.clone())),
+            failures: (!state.rare(job).failures.is_empty())
+                .then(|| Box::new(state.rare(job).failures.clone())),
         }
     }
 
     /// The view of a live job after a restart: its newest event is the newest the state points to.
     #[must_use]
     pub fn restored(state: &State, job: &Job) -> JobView {
-        let at = job.rare().failures.last().copied().unwrap_or(job.submitted_at());
+        let at = state.rare(job).failures.last().copied().unwrap_or(job.submitted_at());
         JobView::of(state, job, job.newest(), at, Timestamp(0))
     }
 

@@ -8,6 +8,7 @@ use crate::job::dedupe::KeySlot;
 use crate::job::event::Event;
 use crate::job::event::FailureKind;
 use crate::job::event::Submitted;
+use crate::job::extra::Rare;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::job::id::Pointer;
@@ -18,7 +19,6 @@ use crate::job::queue::Counts;
 use crate::job::spec::Policy;
 use crate::job::state::Job;
 use crate::job::state::OpenBatch;
-use crate::job::state::Rare;
 use crate::job::state::Stage;
 use crate::job::state::State;
 use crate::job::table::Slot;
@@ -128,6 +128,9 @@ impl State {
         if event.id <= self.last_id {
             return Err("its id is not above all earlier ones");
         }
+        if at.pointer.position > Job::POSITION_MAX {
+            return Err("no log reaches so far");
+        }
         let key = self.next_of_batch(event.id)?;
         let policy = event.policy.as_ref().map(|policy| {
             let shared = Policy { expires: None, ..Policy::clone(policy) };
@@ -135,13 +138,15 @@ impl State {
         });
         let payload_bytes = u32::try_from(event.payload.0.len()).unwrap_or(u32::MAX);
         let submitted = (sequence, at.pointer);
-        let mut job =
-            Job::waiting(event.id, event.due, submitted, event.queue, event.priority, payload_bytes);
-        (job.policy, job.key) = (policy, key);
-        if let Some(expires) = event.policy.as_ref().and_then(|policy| policy.expires) {
-            job.change_rare(|rare| rare.expires = expires);
-        }
+        let job = Job::waiting(event.id, event.due, submitted, event.queue, event.priority, payload_bytes);
         let slot = self.jobs.insert(job);
+        if event.policy.is_some() || key.is_some() {
+            let expires = event.policy.as_ref().and_then(|policy| policy.expires).unwrap_or_default();
+            self.change_extra(slot, |extra| {
+                (extra.policy, extra.key) = (policy, key);
+                extra.change_rare(|rare| rare.expires = expires);
+            });
+        }
         self.last_id = event.id;
         self.count(event.queue, |counts| {
             counts.waiting += 1;
@@ -168,7 +173,7 @@ impl State {
         let running = matches!(job.stage(), Stage::Running { .. });
         let dead = matches!(job.stage(), Stage::Dead { .. });
         let (current, next) = (job.attempt, job.attempt.saturating_add(1));
-        let next_generation = job.rare().generation.saturating_add(1);
+        let next_generation = self.rare(job).generation.saturating_add(1);
         match event {
             Event::Started { attempt, worker, .. } if waiting && *attempt == next => {
                 self.started(slot, *attempt, worker, LeaseToken(sequence.0))
@@ -235,9 +240,13 @@ impl State {
         Some(Change::Live(slot))
     }
 
+    fn change_rare(&mut self, slot: Slot, change: impl FnOnce(&mut Rare)) {
+        self.change_extra(slot, |extra| extra.change_rare(change));
+    }
+
     fn note_failure(&mut self, slot: Slot, kind: FailureKind, at: Pointer) {
         let own_budget = self.policy(self.jobs.at(slot)).timed_out_max.is_some();
-        self.jobs.at_mut(slot).change_rare(|rare| {
+        self.change_rare(slot, |rare| {
             let budget = match kind {
                 FailureKind::Failed => &mut rare.failed,
                 FailureKind::Crashed => &mut rare.crashed,
@@ -274,7 +283,7 @@ impl State {
     }
 
     fn revived(&mut self, slot: Slot, generation: u16) -> Option<Change> {
-        self.jobs.at_mut(slot).change_rare(|rare| {
+        self.change_rare(slot, |rare| {
             let failures = std::mem::take(&mut rare.failures);
             *rare = Rare { generation, failures, ..Rare::default() };
         });
@@ -285,8 +294,8 @@ impl State {
     fn finish(&mut self, slot: Slot, now: Timestamp, total: impl FnOnce(&mut Counts)) -> Option<Change> {
         self.leave_stage(slot);
         self.end_key(slot, now);
-        let job = self.jobs.remove(slot);
-        if let Some(policy) = job.policy {
+        let (job, extra) = self.remove(slot);
+        if let Some(policy) = extra.policy {
             self.policies.drop_hold(policy);
         }
         self.count(job.queue, total);
@@ -313,7 +322,8 @@ impl State {
 
     /// The window in which its key is remembered begins. [ID-1]
     fn end_key(&mut self, slot: Slot, now: Timestamp) {
-        if let Some(key) = self.jobs.at_mut(slot).key.take() {
+        if let Some(key) = self.key(self.jobs.at(slot)) {
+            self.change_extra(slot, |extra| extra.key = None);
             self.keys.job_ended(key, now);
         }
     }

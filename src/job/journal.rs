@@ -96,7 +96,7 @@ impl Journal {
 
     /// Claims the job and says its lease.
     pub(in crate::job) fn claim(&mut self, id: JobId) -> LeaseToken {
-        let event = claim(self.state.find(id, None).unwrap().1, &"w".into(), self.now).unwrap();
+        let event = claim(&self.state, self.state.find(id, None).unwrap().1, &"w".into(), self.now).unwrap();
         assert!(matches!(event, Event::Started { .. }), "{event:?}");
         self.append(&[event]);
         self.token(id)
@@ -197,22 +197,22 @@ pub(in crate::job) fn picture(state: &State) -> Vec<String> {
             Stage::Running { token, .. } => format!("running {token} {:?}", state.worker(job)),
             Stage::Dead { sequence } => format!("dead {sequence}"),
         };
-        let key = job.key.map(|key| state.keys().digest_of(key));
-        let carried: Vec<Pointer> = job.carried().collect();
+        let key = state.key(job).map(|key| state.keys().digest_of(key));
+        let carried: Vec<Pointer> = state.carried(job).collect();
         lines.push(format!(
             "{} {stage} {} {:?} {carried:?} {} {} {:?} {key:?} {} {}/{}/{}/{} {} {}",
             job.id,
             job.submitted,
-            job.rare().expires,
+            state.rare(job).expires,
             job.payload_bytes,
             job.queue,
             state.policy(job),
             job.attempt,
-            job.rare().failed,
-            job.rare().crashed,
-            job.rare().timed_out,
-            job.rare().lost,
-            job.rare().generation,
+            state.rare(job).failed,
+            state.rare(job).crashed,
+            state.rare(job).timed_out,
+            state.rare(job).lost,
+            state.rare(job).generation,
             job.priority,
         ));
     }

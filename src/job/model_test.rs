@@ -333,7 +333,7 @@ impl Run {
         let jobs = || state.jobs().iter().map(|(_, job)| job);
         let workers: HashSet<&str> = jobs().filter_map(|job| state.worker(job)).map(|name| &**name).collect();
         assert_eq!(state.workers.len(), workers.len());
-        let with_policy = jobs().filter(|job| job.policy.is_some());
+        let with_policy = jobs().filter(|job| state.own_policy(job).is_some());
         let policies: HashSet<Policy> =
             with_policy.map(|job| Policy { expires: None, ..state.policy(job) }).collect();
         assert_eq!(state.policies.len(), policies.len());
@@ -383,7 +383,7 @@ impl Run {
     fn claim(&mut self, pick: usize, worker: u8) {
         let Some(id) = self.model.job(pick) else { return };
         let Some((_, found)) = self.journal.state.find(id, None) else { return };
-        let claimed = claim(found, &format!("w{worker}").into(), self.journal.now);
+        let claimed = claim(&self.journal.state, found, &format!("w{worker}").into(), self.journal.now);
         assert_eq!(claimed.is_ok(), self.model.jobs[&id].life == Life::Waiting);
         if let Ok(event) = claimed {
             self.journal.append(&[event]);
@@ -437,7 +437,8 @@ impl Run {
     fn expire(&mut self, pick: usize) {
         let Some(id) = self.model.job(pick) else { return };
         let now = self.journal.now;
-        let event = self.journal.state.find(id, None).and_then(|(_, job)| expire(job, now));
+        let event =
+            self.journal.state.find(id, None).and_then(|(_, job)| expire(&self.journal.state, job, now));
         let known = &self.model.jobs[&id];
         assert!(event.is_none() || (known.life == Life::Waiting && known.attempts == 0));
         event.into_iter().for_each(|event| drop(self.journal.append(&[event])));

@@ -1,9 +1,9 @@
 //! Budgets and backoff: whether a failed attempt is the last, and how long to wait if not. [RETRY-1]
 
 use crate::job::event::FailureKind;
+use crate::job::extra::Rare;
 use crate::job::spec::Backoff;
 use crate::job::spec::Policy;
-use crate::job::state::Job;
 use std::time::Duration;
 
 /// Whether the worker thinks that another attempt could help.
@@ -24,26 +24,26 @@ pub enum Verdict {
     Dead,
 }
 
-/// What follows when an attempt of `job` fails by `kind`; `chance` is a random number for the jitter.
+/// What follows when an attempt of a job that has `rare` fails by `kind`; `chance` is a random number for the jitter.
 ///
 /// Each kind has its own budget of that many failures, the last included. A lost attempt is retried at once: it was
 /// not the job's fault, and its own budget bounds it.
 #[must_use]
 pub fn after_failure(
-    job: &Job,
+    rare: &Rare,
     policy: &Policy,
     kind: FailureKind,
     retryable: Retryable,
     chance: u32,
 ) -> Verdict {
     let (used, budget) = match kind {
-        FailureKind::Failed => (job.rare().failed, policy.max_attempts),
-        FailureKind::Crashed => (job.rare().crashed, policy.crashed_max),
+        FailureKind::Failed => (rare.failed, policy.max_attempts),
+        FailureKind::Crashed => (rare.crashed, policy.crashed_max),
         FailureKind::TimedOut => match policy.timed_out_max {
-            Some(budget) => (job.rare().timed_out, budget),
-            None => (job.rare().failed, policy.max_attempts),
+            Some(budget) => (rare.timed_out, budget),
+            None => (rare.failed, policy.max_attempts),
         },
-        FailureKind::Lost => (job.rare().lost, policy.lost_max),
+        FailureKind::Lost => (rare.lost, policy.lost_max),
     };
     if retryable == Retryable::No || used.saturating_add(1) >= budget {
         return Verdict::Dead;
@@ -51,7 +51,7 @@ pub fn after_failure(
     if kind == FailureKind::Lost {
         return Verdict::RetryAfter(Duration::ZERO);
     }
-    let failures = job.rare().failed.saturating_add(job.rare().crashed).saturating_add(job.rare().timed_out);
+    let failures = rare.failed.saturating_add(rare.crashed).saturating_add(rare.timed_out);
     Verdict::RetryAfter(wait(&policy.backoff, failures, chance))
 }
 

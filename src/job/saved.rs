@@ -13,6 +13,7 @@ use crate::codec::Run;
 use crate::codec::Writer;
 use crate::job::dedupe::Key;
 use crate::job::dedupe::Producer;
+use crate::job::extra::Rare;
 use crate::job::id::JobId;
 use crate::job::id::Position;
 use crate::job::id::QueueName;
@@ -25,7 +26,6 @@ use crate::job::saved::row::take_row;
 use crate::job::spec::QueueSettings;
 use crate::job::state::Job;
 use crate::job::state::NamedCursor;
-use crate::job::state::Rare;
 use crate::job::state::Stage;
 use crate::job::state::State;
 use serde::Deserialize;
@@ -213,7 +213,7 @@ impl State {
     }
 
     fn saved(&self, job: &Job) -> SavedJob {
-        let rare = job.rare();
+        let rare = self.rare(job);
         SavedJob {
             id: job.id,
             stage: match job.stage() {
@@ -229,8 +229,8 @@ impl State {
             failures: rare.failures.clone(),
             payload_bytes: job.payload_bytes,
             queue: job.queue,
-            policy: job.policy.map(|policy| self.policies.get(policy).clone()),
-            key: job.key.map(|key| self.keys.digest_of(key)),
+            policy: self.own_policy(job).cloned(),
+            key: self.key(job).map(|key| self.keys.digest_of(key)),
             attempt: job.attempt,
             failed: rare.failed,
             crashed: rare.crashed,
@@ -246,6 +246,10 @@ impl State {
             let why = format!("job {} is out of order, or above the newest job {}", saved.id, self.last_id);
             return Err(codec::Error::Malformed(why));
         }
+        if saved.submitted_at.position > Job::POSITION_MAX {
+            let why = format!("job {} was submitted where no log reaches", saved.id);
+            return Err(codec::Error::Malformed(why));
+        }
         let stage = match saved.stage {
             SavedStage::Waiting { due } => Stage::Waiting { due },
             SavedStage::Running { token, worker } => {
@@ -257,21 +261,23 @@ impl State {
         let mut job =
             Job::waiting(saved.id, due, submitted, saved.queue, saved.priority, saved.payload_bytes);
         job.set_stage(stage);
-        job.policy = saved.policy.map(|policy| self.policies.hold(&policy));
-        job.key = saved.key.and_then(|digest| self.keys.slot_of(digest));
         job.attempt = saved.attempt;
-        job.change_rare(|rare| {
-            *rare = Rare {
-                expires: saved.expires,
-                failures: saved.failures,
-                failed: saved.failed,
-                crashed: saved.crashed,
-                timed_out: saved.timed_out,
-                lost: saved.lost,
-                generation: saved.generation,
-            };
-        });
         let slot = self.jobs.insert(job);
+        let policy = saved.policy.map(|policy| self.policies.hold(&policy));
+        let key = saved.key.and_then(|digest| self.keys.slot_of(digest));
+        let rare = Rare {
+            expires: saved.expires,
+            failures: saved.failures,
+            failed: saved.failed,
+            crashed: saved.crashed,
+            timed_out: saved.timed_out,
+            lost: saved.lost,
+            generation: saved.generation,
+        };
+        self.change_extra(slot, |extra| {
+            (extra.policy, extra.key) = (policy, key);
+            extra.change_rare(|now| *now = rare);
+        });
         if let Stage::Dead { sequence } = stage
             && let Some(queue) = self.queues.get_mut(saved.queue)
         {

@@ -16,6 +16,10 @@ use crate::clock::Timestamp;
 use crate::job::dedupe::KeySlot;
 use crate::job::dedupe::Keys;
 use crate::job::dedupe::Producers;
+use crate::job::extra::Extra;
+use crate::job::extra::ExtraSlot;
+use crate::job::extra::Extras;
+use crate::job::extra::Rare;
 use crate::job::id::JobId;
 use crate::job::id::LeaseToken;
 use crate::job::id::Pointer;
@@ -87,8 +91,8 @@ pub enum Stage {
 
 /// One live job: what decisions need. Everything else is in the log, at `submitted_at`.
 ///
-/// A million of them wait in memory, so stage and pointer are taken apart to fill what alignment would leave empty, and
-/// what few jobs have is elsewhere: see [`Rare`]. [MEM-1]
+/// A million of them wait in memory, so it is 64 bytes, a line of the CPU's caches: stage and pointer are taken apart to
+/// fill what alignment would leave empty, and what few jobs have is elsewhere. [MEM-1]
 #[derive(Debug)]
 pub struct Job {
     /// Its identity.
@@ -97,18 +101,16 @@ pub struct Job {
     staged: u64,
     /// Sequence of its `submitted` update.
     pub submitted: Sequence,
-    submitted_position: Position,
-    rare: Option<Box<Rare>>,
-    worker: Option<Ref<Arc<str>>>,
+    /// The position of its `submitted` event, its lowest bits first.
+    submitted_position: [u16; 3],
     submitted_index: u32,
+    worker: Option<Ref<Arc<str>>>,
+    /// Where [`State::extra`] finds what few jobs have.
+    extra: Option<ExtraSlot>,
     /// Length of its payload.
     pub payload_bytes: u32,
     /// Its queue.
     pub queue: QueueNo,
-    /// Its policy, without the expiry; `None` is the default.
-    pub policy: Option<Ref<Policy>>,
-    /// The key it was submitted under, while it has not ended.
-    pub key: Option<KeySlot>,
     /// Attempts started so far, over all generations.
     pub attempt: u32,
     kind: StageKind,
@@ -123,38 +125,11 @@ enum StageKind {
     Dead,
 }
 
-/// What a job has only if it expires, has failed, or was given a new life.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rare {
-    /// It expires if it has not started by then; 0 is never.
-    pub expires: Timestamp,
-    /// Where the events of its failed attempts are.
-    pub failures: Vec<Pointer>,
-    /// Attempts of this generation that failed. [RETRY-1]
-    pub failed: u16,
-    /// Attempts of this generation that crashed. [RETRY-1]
-    pub crashed: u16,
-    /// Attempts of this generation that timed out, where time-outs have a budget of their own. [RETRY-1]
-    pub timed_out: u16,
-    /// Attempts of this generation that were lost. [RETRY-1]
-    pub lost: u16,
-    /// How often an operator gave it a new life.
-    pub generation: u16,
-}
-
-/// What most jobs have of it.
-static NOTHING_RARE: Rare = Rare {
-    expires: Timestamp(0),
-    failures: Vec::new(),
-    failed: 0,
-    crashed: 0,
-    timed_out: 0,
-    lost: 0,
-    generation: 0,
-};
-
 impl Job {
-    /// A job that waits, with the default policy and without a key.
+    /// The newest frame that a job can have been submitted in: ten thousand frames a second reach it in 890 years.
+    pub const POSITION_MAX: Position = Position((1 << 48) - 1);
+
+    /// A job that waits, with the default policy and without a key. It was submitted up to [`Job::POSITION_MAX`].
     pub(in crate::job) fn waiting(
         id: JobId,
         due: Timestamp,
@@ -163,18 +138,17 @@ impl Job {
         priority: i8,
         payload_bytes: u32,
     ) -> Job {
+        debug_assert!(at.position <= Job::POSITION_MAX, "checked before");
         Job {
             id,
             staged: due.0,
             submitted,
-            submitted_position: at.position,
-            rare: None,
-            worker: None,
+            submitted_position: [0, 16, 32].map(|shift| (at.position.0 >> shift) as u16),
             submitted_index: at.index,
+            worker: None,
+            extra: None,
             payload_bytes,
             queue,
-            policy: None,
-            key: None,
             attempt: 0,
             kind: StageKind::Waiting,
             priority,
@@ -223,25 +197,9 @@ impl Job {
     /// Where its `submitted` event, with the payload, is in the log.
     #[must_use]
     pub const fn submitted_at(&self) -> Pointer {
-        Pointer { position: self.submitted_position, index: self.submitted_index }
-    }
-
-    /// What few jobs have.
-    #[must_use]
-    pub fn rare(&self) -> &Rare {
-        self.rare.as_deref().unwrap_or(&NOTHING_RARE)
-    }
-
-    /// Changes what few jobs have. The job takes more memory only if it is one of them afterwards.
-    pub(in crate::job) fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
-        let mut rare = self.rare.take().map_or_else(Rare::default, |rare| *rare);
-        change(&mut rare);
-        self.rare = (rare != NOTHING_RARE).then(|| Box::new(rare));
-    }
-
-    /// Pointers to the events that must be carried while the job lives: its submission and its failures, ascending.
-    pub fn carried(&self) -> impl Iterator<Item = Pointer> {
-        std::iter::once(self.submitted_at()).chain(self.rare().failures.iter().copied())
+        let [low, middle, high] = self.submitted_position;
+        let position = low as u64 | (middle as u64) << 16 | (high as u64) << 32;
+        Pointer { position: Position(position), index: self.submitted_index }
     }
 }
 
@@ -269,6 +227,7 @@ pub(in crate::job) struct OpenBatch {
 #[derive(Debug, Default)]
 pub struct State {
     pub(in crate::job) jobs: Table,
+    pub(in crate::job) extras: Extras,
     pub(in crate::job) queues: Queues,
     pub(in crate::job) policies: Interner<Policy>,
     pub(in crate::job) workers: Interner<Arc<str>>,
@@ -318,13 +277,53 @@ impl State {
         self.queue(queue).name.clone()
     }
 
+    /// What few live jobs have.
+    fn extra(&self, job: &Job) -> &Extra {
+        self.extras.get(job.extra)
+    }
+
+    /// What a live job has if it expires, has failed, or was given a new life.
+    #[must_use]
+    pub fn rare(&self, job: &Job) -> &Rare {
+        self.extra(job).rare()
+    }
+
+    /// The key a live job was submitted under, while it has not ended.
+    #[must_use]
+    pub fn key(&self, job: &Job) -> Option<KeySlot> {
+        self.extra(job).key
+    }
+
+    /// The policy a live job was submitted with, without the expiry; `None` is the default.
+    #[must_use]
+    pub fn own_policy(&self, job: &Job) -> Option<&Policy> {
+        self.extra(job).policy.map(|policy| self.policies.get(policy))
+    }
+
     /// A live job's policy.
     #[must_use]
     pub fn policy(&self, job: &Job) -> Policy {
-        let mut policy = job.policy.map(|policy| self.policies.get(policy).clone()).unwrap_or_default();
-        let expires = job.rare().expires;
+        let mut policy = self.own_policy(job).cloned().unwrap_or_default();
+        let expires = self.rare(job).expires;
         policy.expires = (expires != Timestamp(0)).then_some(expires);
         policy
+    }
+
+    /// Pointers to the events that must be carried while the job lives: its submission and its failures, ascending.
+    pub fn carried(&self, job: &Job) -> impl Iterator<Item = Pointer> {
+        std::iter::once(job.submitted_at()).chain(self.rare(job).failures.iter().copied())
+    }
+
+    pub(in crate::job) fn change_extra(&mut self, slot: Slot, change: impl FnOnce(&mut Extra)) {
+        let job = self.jobs.at_mut(slot);
+        job.extra = self.extras.change(job.extra, change);
+    }
+
+    /// Takes a job out of the live jobs, with what few have.
+    pub(in crate::job) fn remove(&mut self, slot: Slot) -> (Job, Extra) {
+        let job = self.jobs.remove(slot);
+        let extra = self.extras.take(job.extra);
+        (job, extra)
     }
 
     /// Who holds a running job; `None` if nobody does.
@@ -381,11 +380,25 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use crate::clock::Timestamp;
+    use crate::job::id::JobId;
+    use crate::job::id::Pointer;
+    use crate::job::id::Position;
+    use crate::job::id::QueueNo;
+    use crate::job::id::Sequence;
     use crate::job::state::Job;
 
     #[test]
-    fn a_live_job_takes_at_most_80_bytes_of_slab() {
-        let bytes = std::mem::size_of::<Option<Job>>();
-        assert!(bytes <= 80, "{bytes} bytes");
+    fn a_live_job_takes_64_bytes_of_the_table() {
+        assert_eq!(size_of::<Option<Job>>(), 64);
+    }
+
+    #[test]
+    fn a_job_knows_where_it_was_submitted_however_long_the_log_is() {
+        for position in [0, 1, u64::from(u32::MAX), 1 << 32, Job::POSITION_MAX.0] {
+            let at = Pointer { position: Position(position), index: u32::MAX };
+            let job = Job::waiting(JobId::MAX, Timestamp(0), (Sequence(1), at), QueueNo(0), 0, 0);
+            assert_eq!(job.submitted_at(), at);
+        }
     }
 }

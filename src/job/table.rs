@@ -1,15 +1,12 @@
-//! The live jobs: a slab in chunks, so that a million jobs neither move nor double when one more comes, and their
-//! order by id, which stores slots only.
+//! The live jobs, each in a slot that it keeps, and their order by id, which stores slots only.
 
 mod order;
 
+use crate::job::chunks::Chunks;
 use crate::job::id::JobId;
 use crate::job::state::Job;
 use crate::job::table::order::Order;
 use std::fmt;
-
-/// Jobs per chunk of the slab.
-const CHUNK: usize = 32_768;
 
 /// Where a live job lies in memory. Only a hint outside the writer: it is checked against the id. Not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,10 +20,10 @@ impl Slot {
     }
 }
 
-/// Slab and order of live jobs.
+/// Slots and order of live jobs.
 #[derive(Default)]
 pub struct Table {
-    chunks: Vec<Vec<Option<Job>>>,
+    slots: Chunks<Option<Job>>,
     free: Vec<Slot>,
     order: Order,
 }
@@ -53,7 +50,7 @@ impl Table {
     /// One past the highest slot ever used.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+        self.slots.len()
     }
 
     /// The slot of the job `id`, if it is live. `hint` is where it was last seen, and saves the look-up if it is right.
@@ -70,7 +67,7 @@ impl Table {
     /// The job in `slot`, if there is one.
     #[must_use]
     pub fn get(&self, slot: Slot) -> Option<&Job> {
-        self.chunks.get(slot.index() / CHUNK)?.get(slot.index() % CHUNK)?.as_ref()
+        self.slots.get(slot.0)?.as_ref()
     }
 
     /// The job in `slot`.
@@ -87,7 +84,7 @@ impl Table {
     /// # Panics
     /// As [`Table::at`].
     pub(in crate::job) fn at_mut(&mut self, slot: Slot) -> &mut Job {
-        self.chunks[slot.index() / CHUNK][slot.index() % CHUNK].as_mut().expect("a slot in use holds a job")
+        self.slots[slot.0].as_mut().expect("a slot in use holds a job")
     }
 
     /// The highest id of all jobs that were ever added.
@@ -103,23 +100,13 @@ impl Table {
         let id = job.id;
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.chunks[slot.index() / CHUNK][slot.index() % CHUNK] = Some(job);
+                self.slots[slot.0] = Some(job);
                 slot
             }
-            None => self.push(job),
+            None => Slot(self.slots.push(Some(job))),
         };
         self.order.push(id, slot);
         slot
-    }
-
-    fn push(&mut self, job: Job) -> Slot {
-        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        let before = (self.chunks.len() - 1) * CHUNK;
-        let last = self.chunks.last_mut().expect("a chunk was just made sure of");
-        last.push(Some(job));
-        Slot(u32::try_from(before + last.len() - 1).expect("live jobs are limited far below 4 billion"))
     }
 
     /// Takes the job out of `slot`.
@@ -127,9 +114,7 @@ impl Table {
     /// # Panics
     /// As [`Table::at`].
     pub(in crate::job) fn remove(&mut self, slot: Slot) -> Job {
-        let job = self.chunks[slot.index() / CHUNK][slot.index() % CHUNK]
-            .take()
-            .expect("a slot in use holds a job");
+        let job = self.slots[slot.0].take().expect("a slot in use holds a job");
         self.order.remove(job.id, slot);
         self.free.push(slot);
         job
@@ -137,12 +122,8 @@ impl Table {
 
     /// All live jobs with their slots, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Job)> {
-        self.chunks.iter().enumerate().flat_map(|(chunk, jobs)| {
-            jobs.iter().enumerate().filter_map(move |(place, job)| {
-                let slot = Slot(u32::try_from(chunk * CHUNK + place).expect("limited as in push"));
-                job.as_ref().map(|job| (slot, job))
-            })
-        })
+        let slots = self.slots.iter().zip(0..);
+        slots.filter_map(|(job, place)| job.as_ref().map(|job| (Slot(place), job)))
     }
 
     /// All live jobs with their slots, in id order.

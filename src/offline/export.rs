@@ -209,7 +209,7 @@ impl Exporting<'_> {
     ) -> Result<Go, Error> {
         let Some(mut job) = self.begin(id, queue, state)? else { return Ok(Go::On) };
         if let Some((slot, live)) = found {
-            self.fill(&mut job, slot, live)?;
+            self.fill(&mut job, told.state, slot, live)?;
         }
         // A deletion tells nothing of how the job ended: what it died of is known already.
         if !matches!(told.event, Event::Deleted { .. }) {
@@ -230,7 +230,7 @@ impl Exporting<'_> {
     fn live(&mut self, state: &State) -> Result<(), Error> {
         for (slot, live) in state.jobs().in_id_order() {
             let Some(mut job) = self.begin(live.id, live.queue, live.state())? else { continue };
-            self.fill(&mut job, slot, live)?;
+            self.fill(&mut job, state, slot, live)?;
             job.worker = state.worker(live).cloned();
             if (self.take)(job) == Go::Stop {
                 break;
@@ -266,9 +266,9 @@ impl Exporting<'_> {
         }))
     }
 
-    fn fill(&mut self, job: &mut Exported, slot: Slot, live: &Job) -> Result<(), Error> {
+    fn fill(&mut self, job: &mut Exported, state: &State, slot: Slot, live: &Job) -> Result<(), Error> {
         job.attempts = live.attempt;
-        job.generation = live.rare().generation;
+        job.generation = state.rare(live).generation;
         job.submitted = Some(live.submitted);
         let started = self.started.get(slot.index()).copied().unwrap_or_default();
         job.started = (live.attempt > 0 && started != Timestamp(0)).then_some(started);
@@ -282,7 +282,7 @@ impl Exporting<'_> {
         {
             job.spec = Some(submitted);
         }
-        for at in live.carried().skip(1) {
+        for at in state.carried(live).skip(1) {
             let Some((event, time)) = self.events.get(self.directory, at)? else { continue };
             if let Event::Dead { .. } = event {
                 job.finished = time;

@@ -52,7 +52,7 @@ impl LiveJob {
     /// The job as `state`, which holds it, knows it.
     #[must_use]
     pub fn of(state: &State, job: &Job) -> LiveJob {
-        let rare = job.rare();
+        let rare = state.rare(job);
         LiveJob {
             id: job.id,
             queue: state.queue_name(job.queue),

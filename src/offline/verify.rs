@@ -304,8 +304,9 @@ impl Verifying<'_> {
         if self.fold.is_torn() {
             return Vec::new();
         }
-        let jobs = self.fold.state().jobs().iter().map(|(_, job)| job);
-        let pointers = jobs.flat_map(|job| job.carried().map(|at| (at, job.id)));
+        let state = self.fold.state();
+        let jobs = state.jobs().iter().map(|(_, job)| job);
+        let pointers = jobs.flat_map(|job| state.carried(job).map(|at| (at, job.id)));
         let mut wanted: Vec<(Pointer, JobId)> = pointers.filter(|(at, _)| at.position < floor).collect();
         wanted.sort_unstable_by_key(|(at, _)| *at);
         wanted

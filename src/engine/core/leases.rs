@@ -348,7 +348,7 @@ impl<L: Log> Core<L> {
             }
             *budget -= 1;
             let job = self.state.jobs().at(slot);
-            let event = claim::claim(job, self.workers.name(number), self.time())
+            let event = claim::claim(&self.state, job, self.workers.name(number), self.time())
                 .expect("the index holds waiting jobs only");
             let started = matches!(event, Event::Started { .. });
             self.emit(event, Some(slot));

@@ -51,7 +51,7 @@ impl<L: Log> Core<L> {
             self.draft.queues.insert(queue);
         }
         for slot in self.index.expired(self.now.wall, EVENTS_OF_TIME_MAX) {
-            if let Some(event) = claim::expire(self.state.jobs().at(slot), self.now.wall) {
+            if let Some(event) = claim::expire(&self.state, self.state.jobs().at(slot), self.now.wall) {
                 self.emit_if_afforded(event, Some(slot));
             }
         }
@@ -132,7 +132,7 @@ impl<L: Log> Core<L> {
     /// The engine is the last to end an attempt over its time: its supervisor should have, and may be gone.
     pub(in crate::engine::core) fn watch_timeout(&mut self, slot: Slot) {
         let job = self.state.jobs().at(slot);
-        if job.policy.is_none() {
+        if self.state.own_policy(job).is_none() {
             return;
         }
         if let (Stage::Running { token, .. }, Some(timeout_ms)) =

@@ -43,12 +43,12 @@ impl Waiting {
             payload: Payload::default(),
         };
         let Change::Live(slot) = self.apply(&Event::Submitted(submitted)) else { panic!("it is live") };
-        self.index.enter(slot, self.state.jobs().at(slot), NOW);
+        self.index.enter(&self.state, slot, NOW);
         slot
     }
 
     fn leave(&mut self, slot: Slot) {
-        self.index.leave(slot, self.state.jobs().at(slot));
+        self.index.leave(&self.state, slot);
         let id = self.state.jobs().at(slot).id;
         self.apply(&Event::Cancelled { id, queue: QueueNo(0), attempt: 0, reason: "".into() });
     }

@@ -219,7 +219,7 @@ fn check(state: &State) {
         assert_eq!(state.jobs().find(job.id, None), Some(slot));
     }
     for key in state.keys().in_order() {
-        let digest_of = |job: &Job| job.key.map(|key| state.keys().digest_of(key));
+        let digest_of = |job: &Job| state.key(job).map(|key| state.keys().digest_of(key));
         let holders = state.jobs().iter().filter(|(_, job)| digest_of(job) == Some(key.digest)).count();
         assert!(holders <= key.live as usize, "{key:?} is held by {holders}");
     }

@@ -5,6 +5,7 @@ use crate::job::decide::Refused;
 use crate::job::event::Event;
 use crate::job::state::Job;
 use crate::job::state::Stage;
+use crate::job::state::State;
 use std::sync::Arc;
 
 /// Decides what claiming the job for `worker` leads to: an attempt, or its expiry if that has passed.
@@ -14,9 +15,11 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`Refused::Ended`] or [`Refused::NotLive`] if the job does not wait.
-pub fn claim(job: &Job, worker: &Arc<str>, now: Timestamp) -> Result<Event, Refused> {
+pub fn claim(state: &State, job: &Job, worker: &Arc<str>, now: Timestamp) -> Result<Event, Refused> {
     match job.stage() {
-        Stage::Waiting { .. } if is_late(job, now) => Ok(Event::Expired { id: job.id, queue: job.queue }),
+        Stage::Waiting { .. } if is_late(state, job, now) => {
+            Ok(Event::Expired { id: job.id, queue: job.queue })
+        }
         Stage::Waiting { .. } => Ok(Event::Started {
             id: job.id,
             queue: job.queue,
@@ -32,14 +35,16 @@ pub fn claim(job: &Job, worker: &Arc<str>, now: Timestamp) -> Result<Event, Refu
 ///
 /// Only the first start counts: a job that was started in time may be retried after its expiry.
 #[must_use]
-pub fn expire(job: &Job, now: Timestamp) -> Option<Event> {
+pub fn expire(state: &State, job: &Job, now: Timestamp) -> Option<Event> {
     match job.stage() {
-        Stage::Waiting { .. } if is_late(job, now) => Some(Event::Expired { id: job.id, queue: job.queue }),
+        Stage::Waiting { .. } if is_late(state, job, now) => {
+            Some(Event::Expired { id: job.id, queue: job.queue })
+        }
         Stage::Waiting { .. } | Stage::Running { .. } | Stage::Dead { .. } => None,
     }
 }
 
-fn is_late(job: &Job, now: Timestamp) -> bool {
-    let expires = job.rare().expires;
+fn is_late(state: &State, job: &Job, now: Timestamp) -> bool {
+    let expires = state.rare(job).expires;
     expires != Timestamp(0) && expires <= now && job.attempt == 0
 }

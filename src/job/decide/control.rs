@@ -36,9 +36,11 @@ pub fn cancel(state: &State, id: JobId, reason: Arc<str>) -> Result<Event, Refus
 pub fn retry(state: &State, id: JobId) -> Result<Event, Refused> {
     let (_, job) = state.find(id, None).ok_or(Refused::NotLive(id))?;
     match job.stage() {
-        Stage::Dead { .. } => {
-            Ok(Event::Retried { id, queue: job.queue, generation: job.rare().generation.saturating_add(1) })
-        }
+        Stage::Dead { .. } => Ok(Event::Retried {
+            id,
+            queue: job.queue,
+            generation: state.rare(job).generation.saturating_add(1),
+        }),
         Stage::Waiting { .. } | Stage::Running { .. } => Err(Refused::NotDead(id)),
     }
 }

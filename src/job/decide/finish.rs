@@ -111,7 +111,7 @@ pub fn fail(
     events: &mut Vec<Event>,
 ) {
     let (id, queue, attempt) = (job.id, job.queue, job.attempt);
-    match retry::after_failure(job, &state.policy(job), failure.kind, retryable, chance) {
+    match retry::after_failure(state.rare(job), &state.policy(job), failure.kind, retryable, chance) {
         Verdict::RetryAfter(wait) => {
             let due = if wait.is_zero() { Timestamp(0) } else { now.after(wait) };
             events.push(Event::Retrying { id, queue, attempt, failure, due });

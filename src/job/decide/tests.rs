@@ -30,6 +30,8 @@ use crate::job::journal::release;
 use crate::job::retry::Retryable;
 use crate::job::spec::NewJob;
 use crate::job::spec::Policy;
+use crate::job::state::Job;
+use crate::job::state::State;
 
 /// What each command (row) leads to at each stage (column): events, or `!` and the refusal. [JOB-1] [LEASE-1]
 ///
@@ -80,7 +82,10 @@ type Command = Box<dyn Fn(&Journal, JobId, LeaseToken) -> Option<Decided>>;
 
 fn commands() -> Vec<(String, Command)> {
     let mut commands: Vec<(String, Command)> = vec![
-        ("claim".into(), on_job(|job, now| claim(job, &"w".into(), now).map(|event| vec![event]))),
+        (
+            "claim".into(),
+            on_job(|state, job, now| claim(state, job, &"w".into(), now).map(|event| vec![event])),
+        ),
         ("complete".into(), finishing(complete)),
     ];
     for kind in [FailureKind::Failed, FailureKind::Crashed, FailureKind::TimedOut, FailureKind::Lost] {
@@ -101,7 +106,7 @@ fn commands() -> Vec<(String, Command)> {
         ("retry".into(), deciding(|journal, id, _| retry(&journal.state, id))),
         ("delete".into(), deciding(|journal, id, _| delete(&journal.state, id, None))),
         ("delete finished".into(), deciding(|journal, id, _| delete(&journal.state, id, Some(QueueNo(0))))),
-        ("expire".into(), on_job(|job, now| Ok(expire(job, now).into_iter().collect()))),
+        ("expire".into(), on_job(|state, job, now| Ok(expire(state, job, now).into_iter().collect()))),
     ]);
     commands
 }
@@ -110,8 +115,10 @@ fn deciding(decide: impl Fn(&Journal, JobId, LeaseToken) -> Result<Event, Refuse
     Box::new(move |journal, id, token| Some(decide(journal, id, token).map(|event| vec![event])))
 }
 
-fn on_job(decide: impl Fn(&crate::job::state::Job, Timestamp) -> Decided + 'static) -> Command {
-    Box::new(move |journal, id, _| journal.state.find(id, None).map(|(_, job)| decide(job, journal.now)))
+fn on_job(decide: impl Fn(&State, &Job, Timestamp) -> Decided + 'static) -> Command {
+    Box::new(move |journal, id, _| {
+        journal.state.find(id, None).map(|(_, job)| decide(&journal.state, job, journal.now))
+    })
 }
 
 fn finishing(end: impl Fn() -> Finish + 'static) -> Command {

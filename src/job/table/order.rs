@@ -4,13 +4,12 @@
 //! here: with millions of them a look-up still finds its block in the caches, where a hash table would spread
 //! neighbours over all of its memory, and would copy all of itself when it grows.
 
+use crate::job::chunks::Chunks;
 use crate::job::id::JobId;
 use crate::job::table::Slot;
 
 /// Jobs in a full block.
 pub(in crate::job::table) const BLOCK: usize = 64;
-/// Blocks in a page: what is asked of the allocator at a time, and large enough to be given back by itself.
-const PAGE: usize = 4_096;
 /// The list of blocks is tidied when there are more of them than one for so many jobs.
 const JOBS_A_BLOCK_MIN: usize = BLOCK / 4;
 /// So many blocks may be on the list for no job at all.
@@ -61,10 +60,10 @@ impl Block {
 pub(in crate::job::table) struct Order {
     /// The id that each block began with, rising. What comes before the next block's is in it or nowhere.
     firsts: Vec<JobId>,
-    /// Where each block is, by page and place in it; `NOWHERE` if it is empty.
+    /// Where each block is; `NOWHERE` if it is empty.
     places: Vec<u32>,
-    pages: Vec<Vec<Block>>,
-    /// Empty blocks in the pages.
+    blocks: Chunks<Block>,
+    /// Empty blocks.
     free: Vec<u32>,
     len: usize,
     /// The highest id that was ever added.
@@ -90,21 +89,21 @@ impl Order {
         assert!(id > self.newest, "ids rise");
         self.newest = id;
         self.len += 1;
-        let has_room = |place: &u32| *place != NOWHERE && self.block(*place).len < BLOCK;
+        let has_room = |place: &u32| *place != NOWHERE && self.blocks[*place].len < BLOCK;
         let last = self.places.last().copied().filter(has_room);
         let place = last.unwrap_or_else(|| {
-            let place = self.free.pop().unwrap_or_else(|| self.new_block());
+            let place = self.free.pop().unwrap_or_else(|| self.blocks.push(Block::EMPTY));
             self.firsts.push(id);
             self.places.push(place);
             place
         });
-        self.block_mut(place).push(mark(id), slot);
+        self.blocks[place].push(mark(id), slot);
     }
 
     /// The slot of the job `id`, if it is here. `is_in` says whether a slot holds it.
     pub(in crate::job::table) fn find(&self, id: JobId, is_in: impl Fn(Slot) -> bool) -> Option<Slot> {
         let place = self.places[self.number_of(id)?];
-        if place == NOWHERE { None } else { self.block(place).find(id, is_in) }
+        if place == NOWHERE { None } else { self.blocks[place].find(id, is_in) }
     }
 
     /// Takes out the job `id`, which lies in `slot`.
@@ -114,7 +113,7 @@ impl Order {
     pub(in crate::job::table) fn remove(&mut self, id: JobId, slot: Slot) {
         let number = self.number_of(id).expect("a job that lives is in a block");
         let place = self.places[number];
-        let block = self.block_mut(place);
+        let block = &mut self.blocks[place];
         let within = block.slots().iter().position(|other| *other == slot).expect("and nowhere else");
         block.remove(within);
         if block.len == 0 {
@@ -130,7 +129,7 @@ impl Order {
     /// All slots in id order.
     pub(in crate::job::table) fn slots(&self) -> impl Iterator<Item = Slot> {
         let places = self.places.iter().filter(|place| **place != NOWHERE);
-        places.flat_map(|place| self.block(*place).slots()).copied()
+        places.flat_map(|place| self.blocks[*place].slots()).copied()
     }
 
     /// Which block of the list the job would be in.
@@ -148,7 +147,7 @@ impl Order {
                 continue;
             }
             if let Some(last) = kept.checked_sub(1)
-                && self.block(self.places[last]).len + self.block(place).len <= BLOCK
+                && self.blocks[self.places[last]].len + self.blocks[place].len <= BLOCK
             {
                 self.pour(place, self.places[last]);
             } else {
@@ -161,29 +160,11 @@ impl Order {
     }
 
     fn pour(&mut self, from: u32, into: u32) {
-        let block = std::mem::replace(self.block_mut(from), Block::EMPTY);
+        let block = std::mem::replace(&mut self.blocks[from], Block::EMPTY);
         for (mark, slot) in block.marks().iter().zip(block.slots()) {
-            self.block_mut(into).push(*mark, *slot);
+            self.blocks[into].push(*mark, *slot);
         }
         self.free.push(from);
-    }
-
-    fn new_block(&mut self) -> u32 {
-        if self.pages.last().is_none_or(|last| last.len() == PAGE) {
-            self.pages.push(Vec::with_capacity(PAGE));
-        }
-        let before = (self.pages.len() - 1) * PAGE;
-        let last = self.pages.last_mut().expect("a page was just made sure of");
-        last.push(Block::EMPTY);
-        u32::try_from(before + last.len() - 1).expect("there are more jobs than blocks")
-    }
-
-    fn block(&self, place: u32) -> &Block {
-        &self.pages[place as usize / PAGE][place as usize % PAGE]
-    }
-
-    fn block_mut(&mut self, place: u32) -> &mut Block {
-        &mut self.pages[place as usize / PAGE][place as usize % PAGE]
     }
 }
 
@@ -197,7 +178,6 @@ mod tests {
     use crate::job::table::Slot;
     use crate::job::table::order::BLOCK;
     use crate::job::table::order::Order;
-    use crate::job::table::order::PAGE;
 
     const JOBS: u32 = 1_000 * BLOCK as u32;
 
@@ -239,7 +219,7 @@ mod tests {
             }
         }
         assert_eq!(order.slots().count(), 10_000);
-        assert_eq!(order.pages.len(), 1, "10,000 jobs fill 157 of the {PAGE} blocks");
+        assert!(order.blocks.len() <= 158, "{} blocks for 10,000 jobs", order.blocks.len());
         assert!(order.places.len() <= 10_000 / 16 + 17, "{} blocks on the list", order.places.len());
     }
 }

@@ -1,18 +1,20 @@
-//! The slab and its index: across chunks, with slots used again, and with hints that are wrong.
+//! The slots and their order: across chunks, with slots used again, and with hints that are wrong.
 
 use crate::clock::Timestamp;
+use crate::job::chunks::Chunks;
 use crate::job::id::JobId;
 use crate::job::id::Pointer;
 use crate::job::id::Position;
 use crate::job::id::QueueNo;
 use crate::job::id::Sequence;
 use crate::job::state::Job;
-use crate::job::table::CHUNK;
 use crate::job::table::Slot;
 use crate::job::table::Table;
 use crate::job::table::order::BLOCK;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+
+const CHUNK: usize = Chunks::<Option<Job>>::CHUNK;
 
 fn job(id: JobId) -> Job {
     let at = Pointer { position: Position(1), index: 0 };
@@ -53,12 +55,12 @@ fn freed_slots_are_used_again_before_the_slab_grows() {
         assert!(table.get(slot).is_none());
     }
     let freed = (0..CHUNK + 100).step_by(3).count();
-    for number in 10_000..10_000 + freed {
+    for number in 2 * CHUNK..2 * CHUNK + freed {
         let slot = table.insert(job(id(number)));
         assert!(slot.index() < CHUNK + 100 && slot.index().is_multiple_of(3));
     }
     assert_eq!(table.slots(), CHUNK + 100);
-    assert_eq!(table.insert(job(id(90_000))).index(), CHUNK + 100);
+    assert_eq!(table.insert(job(id(9 * CHUNK))).index(), CHUNK + 100);
 }
 
 #[test]

@@ -56,7 +56,7 @@ const KINDS: [FailureKind; 4] =
 impl Known {
     /// What `state` says of `job`.
     pub(in crate::offline) fn of(state: &State, job: &Job) -> Known {
-        let rare = job.rare();
+        let rare = state.rare(job);
         Known {
             state: job.state(),
             due: match job.stage() {

@@ -152,8 +152,10 @@ fn of_a_trimmed_log_the_carried_jobs_live_on_with_what_they_have_used_up() {
     assert!(report.is_complete(), "{report:?}");
     let jobs = |state: &State| -> Vec<_> {
         let jobs = state.jobs().in_id_order().map(|(_, job)| job);
-        jobs.map(|job| (job.id, job.attempt, job.rare().failed, job.rare().generation, job.payload_bytes))
-            .collect()
+        jobs.map(|job| {
+            (job.id, job.attempt, state.rare(job).failed, state.rare(job).generation, job.payload_bytes)
+        })
+        .collect()
     };
     assert_eq!(jobs(&state), jobs(&known));
     assert_eq!(in_state(&state, JobState::Dead), in_state(&known, JobState::Dead));

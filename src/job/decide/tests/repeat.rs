@@ -102,7 +102,8 @@ fn an_anonymous_job_after_a_keyed_batch_does_not_belong_to_its_key() {
     let mut journal = Journal::new();
     keyed(&mut journal, "k", 1).unwrap();
     journal.submit(vec![job("q")], Origin::Anonymous).unwrap();
-    let with_key: Vec<bool> = journal.state.jobs().in_id_order().map(|(_, job)| job.key.is_some()).collect();
+    let with_key: Vec<bool> =
+        journal.state.jobs().in_id_order().map(|(_, job)| journal.state.key(job).is_some()).collect();
     assert_eq!(with_key, [true, false]);
 }
 
@@ -116,7 +117,7 @@ fn a_forgotten_keys_place_is_used_again_for_another() {
         journal.append(&[Event::KeysForgotten { ended_before: journal.now }]);
         assert!(journal.state.keys().is_empty());
         let live = keyed(&mut journal, &format!("live{turn}"), 1).unwrap().ranges[0].first;
-        let key = journal.state.find(live, None).unwrap().1.key.unwrap();
+        let key = journal.state.key(journal.state.find(live, None).unwrap().1).unwrap();
         assert_eq!(journal.state.keys().digest_of(key), crate::job::dedupe::digest(&format!("live{turn}")));
         journal.work_off(live);
         journal.append(&[Event::KeysForgotten { ended_before: journal.now.after(Duration::from_secs(1)) }]);
