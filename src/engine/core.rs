@@ -41,6 +41,7 @@ use crate::job::id::LeaseToken;
 use crate::job::id::Pointer;
 use crate::job::id::QueueNo;
 use crate::job::id::Sequence;
+use crate::job::state::Job;
 use crate::job::state::Stage;
 use crate::job::state::State;
 use crate::job::table::Slot;
@@ -121,6 +122,8 @@ pub struct Core<L: Log> {
     answers: Vec<Answer>,
     /// Synced or empty frames that wait to be published with the next synced one.
     unpublished: Vec<Arc<Published>>,
+    /// The newest update that was published before this step.
+    published: Sequence,
     timeouts: Timeouts,
     warned: Warned,
     told: HashMap<Slot, Told>,
@@ -171,8 +174,10 @@ struct Draft {
 enum Touched {
     /// It is live after the event with this index.
     Live { id: JobId, slot: Slot, sequence: Sequence, index: u32 },
-    /// The event took it out of the live jobs; what readers see of it now.
-    Gone(Box<JobView>),
+    /// The event took it out of the live jobs; the overlay holds it since before this step.
+    Gone { id: JobId, sequence: Sequence, index: u32 },
+    /// The event took it out, and the overlay may not hold it: what readers see of it now.
+    Unheld(Box<JobView>),
     /// It was finished already when the event deleted it.
     Deleted { id: JobId, queue: QueueNo, sequence: Sequence, index: u32 },
 }
@@ -197,6 +202,7 @@ impl<L: Log> Core<L> {
             failed: None,
             answers: Vec::new(),
             unpublished: Vec::new(),
+            published: head.sequence,
             timeouts: Timeouts::default(),
             warned: Warned::default(),
             told: HashMap::new(),
@@ -275,6 +281,7 @@ impl<L: Log> Core<L> {
         self.notice_gap(gap);
         self.now = Now { wall: self.log_time(now), tick: now.tick };
         self.room = self.log.room();
+        self.published = self.log.head().sequence;
         self.starved = false;
         let health = match (self.draining, self.disk_full()) {
             (true, _) => Health::Draining,
@@ -331,7 +338,7 @@ impl<L: Log> Core<L> {
     }
 
     /// The job of the event leaves the index or its lease, whatever it enters next. Gives what readers will see of it
-    /// if it leaves the live jobs.
+    /// if it leaves the live jobs and the overlay may not hold it.
     fn leave_stage(&mut self, event: &Event, hint: Option<Slot>) -> Option<(Slot, Option<Box<JobView>>)> {
         let (id, _) = event.job()?;
         let (slot, job) = self.state.find(id, hint)?;
@@ -339,7 +346,7 @@ impl<L: Log> Core<L> {
             event,
             Event::Succeeded { .. } | Event::Cancelled { .. } | Event::Expired { .. } | Event::Deleted { .. }
         );
-        let view = ends.then(|| {
+        let view = (ends && !self.is_held(job)).then(|| {
             let pointer = job.submitted_at();
             Box::new(JobView::of(&self.state, job, job.submitted, pointer, self.state.time()))
         });
@@ -351,6 +358,14 @@ impl<L: Log> Core<L> {
             Stage::Running { .. } | Stage::Dead { .. } => {}
         }
         Some((slot, view))
+    }
+
+    /// Whether the overlay holds the live job for certain: it keeps every job that runs or is dead.
+    fn is_held(&self, job: &Job) -> bool {
+        match job.stage() {
+            Stage::Waiting { .. } => false,
+            Stage::Running { .. } | Stage::Dead { .. } => job.newest() <= self.published,
+        }
     }
 
     fn note(
@@ -373,11 +388,10 @@ impl<L: Log> Core<L> {
             }
             (Change::Gone(_), Some((_, Some(mut view)))) => {
                 view.finish(event, sequence, pointer, self.time());
-                Touched::Gone(view)
+                Touched::Unheld(view)
             }
-            (Change::Gone(_) | Change::None, _) => {
-                Touched::Deleted { id, queue, sequence, index: pointer.index }
-            }
+            (Change::Gone(_), _) => Touched::Gone { id, sequence, index: pointer.index },
+            (Change::None, _) => Touched::Deleted { id, queue, sequence, index: pointer.index },
         };
         self.draft.touched.push(touched);
     }

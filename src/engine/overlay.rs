@@ -58,13 +58,13 @@ impl JobView {
     /// The view of a live job right after its event at `at`.
     #[must_use]
     pub fn of(state: &State, job: &Job, last: Sequence, at: Pointer, time: Timestamp) -> JobView {
-        JobView {
+        let mut view = JobView {
             id: job.id,
             queue: job.queue,
-            state: job.state(),
-            due: if let Stage::Waiting { due } = job.stage() { due } else { Timestamp(0) },
-            attempt: job.attempt,
-            generation: state.rare(job).generation,
+            state: JobState::Waiting,
+            due: Timestamp(0),
+            attempt: 0,
+            generation: 0,
             priority: job.priority,
             deleted: false,
             submitted: job.submitted,
@@ -73,11 +73,24 @@ impl JobView {
             last_at: at,
             changed: time,
             started: Timestamp(0),
-            worker: state.worker(job).cloned(),
+            worker: None,
             progress: None,
-            failures: (!state.rare(job).failures.is_empty())
-                .then(|| Box::new(state.rare(job).failures.clone())),
-        }
+            failures: None,
+        };
+        view.change(state, job, last, at, time);
+        view
+    }
+
+    /// What a further event of the live job, at `at`, makes of its view. When its attempt started is for the caller.
+    pub fn change(&mut self, state: &State, job: &Job, last: Sequence, at: Pointer, time: Timestamp) {
+        let rare = state.rare(job);
+        self.state = job.state();
+        self.due = if let Stage::Waiting { due } = job.stage() { due } else { Timestamp(0) };
+        (self.attempt, self.generation) = (job.attempt, rare.generation);
+        (self.last, self.last_at, self.changed) = (last, at, time);
+        self.worker = state.worker(job).cloned();
+        self.progress = None;
+        self.failures = (!rare.failures.is_empty()).then(|| Box::new(rare.failures.clone()));
     }
 
     /// The view of a live job after a restart: its newest event is the newest the state points to.

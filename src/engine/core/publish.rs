@@ -11,7 +11,6 @@ use crate::engine::view::QueueView;
 use crate::engine::view::Seen;
 use crate::engine::view::View;
 use crate::job::event::Event;
-use crate::job::id::JobId;
 use crate::job::id::Pointer;
 use crate::job::id::Position;
 use crate::job::id::QueueNo;
@@ -21,6 +20,7 @@ use crate::job::state::JobState;
 use crate::job::state::State;
 use crate::log::Log;
 use crate::log::frame::Frame;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -122,36 +122,43 @@ fn set_queue(inner: &mut Inner, number: QueueNo, queue: &Queue) {
 }
 
 fn show(inner: &mut Inner, state: &State, touched: Touched, frame: &Frame, events: &[Event]) {
+    let at = |index| Pointer { position: frame.position, index };
     match touched {
         Touched::Live { id, slot, sequence, index } => {
             let Some(job) = state.jobs().get(slot).filter(|job| job.id == id) else { return };
-            let at = Pointer { position: frame.position, index };
-            let mut view = JobView::of(state, job, sequence, at, frame.time);
-            let event = events.get(index as usize);
-            if let Some(Event::Progress { progress, .. }) = event
-                && view.state == JobState::Running
-            {
-                view.progress = Some(Box::new(progress.clone()));
-            }
-            view.started = match event {
-                Some(Event::Started { .. }) => frame.time,
-                Some(_) | None => started_before(inner, id),
+            let view = match inner.jobs.entry(id) {
+                Entry::Occupied(held) => {
+                    let view = held.into_mut();
+                    view.change(state, job, sequence, at(index), frame.time);
+                    view
+                }
+                Entry::Vacant(space) => {
+                    space.insert(JobView::of(state, job, sequence, at(index), frame.time))
+                }
             };
-            inner.jobs.insert(id, view);
+            match events.get(index as usize) {
+                Some(Event::Started { .. }) => view.started = frame.time,
+                Some(Event::Progress { progress, .. }) if view.state == JobState::Running => {
+                    view.progress = Some(Box::new(progress.clone()));
+                }
+                Some(_) | None => {}
+            }
         }
-        Touched::Gone(mut view) => {
-            view.started = started_before(inner, view.id);
+        Touched::Gone { id, sequence, index } => {
+            let held = inner.jobs.get_mut(&id);
+            debug_assert!(held.is_some(), "the overlay keeps jobs that run or are dead");
+            if let (Some(view), Some(event)) = (held, events.get(index as usize)) {
+                view.finish(event, sequence, at(index), frame.time);
+            }
+        }
+        Touched::Unheld(mut view) => {
+            view.started = inner.jobs.get(&view.id).map_or(Timestamp(0), |held| held.started);
             inner.jobs.insert(view.id, *view);
         }
         Touched::Deleted { id, queue, sequence, index } => {
-            let at = Pointer { position: frame.position, index };
-            inner.jobs.insert(id, JobView::tombstone(id, queue, sequence, at, frame.time));
+            inner.jobs.insert(id, JobView::tombstone(id, queue, sequence, at(index), frame.time));
         }
     }
-}
-
-fn started_before(inner: &Inner, id: JobId) -> Timestamp {
-    inner.jobs.get(&id).map_or(Timestamp(0), |view| view.started)
 }
 
 fn set_cursors(inner: &mut Inner, state: &State, events: &[Event]) {

@@ -15,6 +15,18 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 impl Draft {
+    /// A draft with space for another frame as large as this one: what grows step by step is copied at each.
+    fn another(&self) -> Draft {
+        Draft {
+            events: Vec::with_capacity(self.events.len()),
+            body: Vec::with_capacity(self.body.len()),
+            payloads: Vec::with_capacity(self.payloads.len()),
+            touched: Vec::with_capacity(self.touched.len()),
+            queues: self.queues.clone(),
+            updates: 0,
+        }
+    }
+
     /// The body of the frame. The payloads of submitted jobs are slices of it from now on: a copy of each would stay in memory
     /// beside it for as long as readers find the frame there. [MEM-1]
     fn seal(&mut self) -> Bytes {
@@ -58,8 +70,8 @@ impl<L: Log> Core<L> {
 
     /// Appends the draft and begins the next frame; what it touched is still looked at when leases are given.
     pub(in crate::engine::core) fn close_frame(&mut self) {
-        let queues = self.draft.queues.clone();
-        let mut draft = std::mem::replace(&mut self.draft, Draft { queues, ..Draft::default() });
+        let another = self.draft.another();
+        let mut draft = std::mem::replace(&mut self.draft, another);
         if draft.events.is_empty() || self.failed.is_some() {
             return;
         }
