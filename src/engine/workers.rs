@@ -134,6 +134,8 @@ pub(in crate::engine) struct Workers {
     holders: Vec<(u32, u32)>,
     /// How many jobs are under a lease.
     leases: usize,
+    /// How many workers have free slots.
+    with_free: usize,
     /// Which workers take jobs from a queue, by the queue's name: the queue may not exist yet.
     takers: HashMap<QueueName, Vec<u32>>,
     /// Workers that have output for the end of the frame.
@@ -169,11 +171,11 @@ impl Workers {
         worker.turns.take_from(attach.queues);
         worker.description = attach.description;
         worker.slots = attach.slots;
-        worker.free = attach.free.min(FREE_MAX);
         worker.liveness = attach.liveness;
         (worker.heard, worker.attached) = (now, now);
         worker.deadline = None;
         worker.output = Output::default();
+        self.set_free(number, attach.free.min(FREE_MAX));
         self.hungry.insert(number);
         Session { worker: number, turn }
     }
@@ -245,14 +247,25 @@ impl Workers {
 
     /// The worker takes `more` further leases.
     pub(in crate::engine) fn add_free(&mut self, number: u32, more: u32) {
-        let worker = self.at(number);
-        worker.free = worker.free.saturating_add(more).min(FREE_MAX);
+        let free = self.at(number).free;
+        self.set_free(number, free.saturating_add(more).min(FREE_MAX));
         self.hungry.insert(number);
     }
 
     /// The worker takes no more leases.
     pub(in crate::engine) fn clear_free(&mut self, number: u32) {
-        self.at(number).free = 0;
+        self.set_free(number, 0);
+    }
+
+    fn set_free(&mut self, number: u32, free: u32) {
+        let before = std::mem::replace(&mut self.at(number).free, free);
+        self.with_free += usize::from(free > 0);
+        self.with_free -= usize::from(before > 0);
+    }
+
+    /// Whether any worker has a free slot: if none has, ready jobs need not be looked at.
+    pub(in crate::engine) fn any_free(&self) -> bool {
+        self.with_free > 0
     }
 
     /// The job in `slot` is under a lease of this worker from now on.
@@ -260,8 +273,9 @@ impl Workers {
         if self.holders.len() <= slot.index() {
             self.holders.resize(slot.index() + 1, NOBODY);
         }
+        let free = self.at(number).free;
+        self.set_free(number, free.saturating_sub(1));
         let worker = self.at(number);
-        worker.free = worker.free.saturating_sub(1);
         worker.held.push(slot);
         let place = u32::try_from(worker.held.len() - 1).expect("limited by live jobs");
         self.holders[slot.index()] = (number, place);
@@ -359,13 +373,14 @@ impl Workers {
         worker.outlet = None;
         worker.turns.take_from(Vec::new());
         worker.deadline = Some(deadline);
-        worker.free = 0;
+        self.set_free(number, 0);
         self.hungry.remove(&number);
     }
 
     /// Forgets a worker that holds nothing. What it was to be told in this frame it is still told after the sync.
     pub(in crate::engine) fn remove(&mut self, number: u32) {
         self.leave_queues(number);
+        self.set_free(number, 0);
         self.hungry.remove(&number);
         if let Some(worker) = self.list[number as usize].take() {
             self.by_name.remove(&worker.name);

@@ -279,15 +279,12 @@ impl<L: Log> Core<L> {
         for number in self.workers.take_hungry() {
             self.fill(number, &mut budget);
         }
-        let touched: Vec<QueueNo> = self
-            .draft
-            .queues
-            .iter()
-            .filter(|queue| self.index.ready_queues().contains(queue))
-            .copied()
-            .collect();
-        for queue in touched {
-            self.spread(queue, &mut budget);
+        if self.workers.any_free() {
+            let ready = self.index.ready_queues();
+            let touched = self.draft.queues.iter().filter(|queue| ready.contains(queue));
+            for queue in touched.copied().collect::<Vec<QueueNo>>() {
+                self.spread(queue, &mut budget);
+            }
         }
         self.more_to_give = budget == 0;
     }
@@ -318,7 +315,7 @@ impl<L: Log> Core<L> {
         let name = self.state.queue_name(queue);
         let takers = self.workers.takers(&name);
         let mut refused = 0;
-        while refused < takers && *budget > 0 && self.is_open(queue) {
+        while refused < takers && *budget > 0 && self.workers.any_free() && self.is_open(queue) {
             let Some(number) = self.workers.rotate_takers(&name) else { return };
             if self.workers.free(number) > 0 && self.give_one(queue, number, budget) {
                 refused = 0;

@@ -123,3 +123,27 @@ fn a_removed_worker_hears_its_last_words_with_the_flush_and_not_before() {
     assert!(outputs.is_closed());
     assert!(others.try_recv().is_err());
 }
+
+#[test]
+fn that_somebody_has_a_free_slot_is_known_whatever_happens_to_the_workers() {
+    let mut workers = Workers::default();
+    let all = ["a", "b", "c"].map(|name| attach(&mut workers, name, &[]).0);
+    let free = |workers: &Workers| (workers.any_free(), all.iter().any(|number| workers.free(*number) > 0));
+    for slot in 0..10 {
+        assert_eq!(free(&workers), (true, true));
+        workers.hold(all[0], Slot(slot));
+    }
+    workers.clear_free(all[1]);
+    assert_eq!((workers.free(all[0]), free(&workers)), (0, (true, true)));
+    workers.detach(all[2], Tick(0));
+    assert_eq!(free(&workers), (false, false));
+    workers.hold(all[1], Slot(10));
+    workers.add_free(all[1], 1);
+    workers.add_free(all[1], 1);
+    assert_eq!(free(&workers), (true, true));
+    attach(&mut workers, "b", &[]);
+    workers.remove(all[1]);
+    assert!(!workers.any_free());
+    workers.add_free(all[0], u32::MAX);
+    assert!(workers.any_free());
+}
