@@ -1,6 +1,7 @@
 //! What readers see: the newest synced frames, and the newest state of every job that the work tree does not answer
 //! for. One structure serves as ring, cache and overlay; readers never look at the deciding state. [ACK-1]
 
+mod held;
 mod published;
 mod watches;
 
@@ -11,6 +12,7 @@ pub use crate::engine::view::watches::Watch;
 use crate::clock::Timestamp;
 use crate::engine::bell::Bell;
 use crate::engine::overlay::JobView;
+use crate::engine::view::held::Held;
 use crate::engine::view::watches::Watched;
 use crate::job::event::Event;
 use crate::job::id::Epoch;
@@ -91,7 +93,7 @@ pub(in crate::engine) struct Inner {
     /// Position of the newest frame readers may see.
     pub(in crate::engine) newest: Position,
     pub(in crate::engine) frames_bytes: usize,
-    pub(in crate::engine) jobs: HashMap<JobId, JobView, IdHash>,
+    pub(in crate::engine) jobs: Held,
     pub(in crate::engine) queues: Vec<QueueView>,
     pub(in crate::engine) queue_numbers: HashMap<QueueName, QueueNo>,
     pub(in crate::engine) cursors: BTreeMap<Arc<str>, NamedCursor>,
@@ -233,21 +235,21 @@ impl View {
     /// The newest state of a job that the work tree does not answer for.
     #[must_use]
     pub fn job(&self, id: JobId) -> Option<JobView> {
-        self.read().jobs.get(&id).cloned()
+        self.read().jobs.get(id).cloned()
     }
 
     /// The newest states of those of `ids` that the work tree does not answer for.
     #[must_use]
     pub fn jobs(&self, ids: impl Iterator<Item = JobId>) -> Vec<Option<JobView>> {
         let inner = self.read();
-        ids.map(|id| inner.jobs.get(&id).cloned()).collect()
+        ids.map(|id| inner.jobs.get(id).cloned()).collect()
     }
 
     /// Ids in the overlay for which `pick` says yes, in id order.
     #[must_use]
     pub fn picked(&self, pick: impl Fn(&JobView) -> bool) -> Vec<JobId> {
         let inner = self.read();
-        let mut ids: Vec<JobId> = inner.jobs.iter().filter(|(_, job)| pick(job)).map(|(id, _)| *id).collect();
+        let mut ids: Vec<JobId> = inner.jobs.iter().filter(|job| pick(job)).map(|job| job.id).collect();
         ids.sort_unstable();
         ids
     }
@@ -370,8 +372,8 @@ impl View {
             // A piece at a time: the writer waits for this lock at the end of every frame.
             let mut inner = self.write();
             for id in ids.by_ref().take(APPLIED_A_PIECE) {
-                if inner.jobs.get(&id).is_some_and(|job| job.is_in_work_tree(newest.position)) {
-                    inner.jobs.remove(&id);
+                if inner.jobs.get(id).is_some_and(|job| job.is_in_work_tree(newest.position)) {
+                    inner.jobs.remove(id);
                 }
             }
         }

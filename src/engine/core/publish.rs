@@ -20,7 +20,6 @@ use crate::job::state::JobState;
 use crate::job::state::State;
 use crate::log::Log;
 use crate::log::frame::Frame;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -58,7 +57,7 @@ impl View {
         for (_, job) in state.jobs().iter() {
             let view = JobView::restored(state, job);
             if view.is_changed() {
-                inner.jobs.insert(job.id, view);
+                inner.jobs.insert(view);
             }
         }
     }
@@ -126,38 +125,44 @@ fn show(inner: &mut Inner, state: &State, touched: Touched, frame: &Frame, event
     match touched {
         Touched::Live { id, slot, sequence, index } => {
             let Some(job) = state.jobs().get(slot).filter(|job| job.id == id) else { return };
-            let view = match inner.jobs.entry(id) {
-                Entry::Occupied(held) => {
-                    let view = held.into_mut();
-                    view.change(state, job, sequence, at(index), frame.time);
-                    view
+            let event = events.get(index as usize);
+            match inner.jobs.get_mut(id) {
+                Some(held) => {
+                    held.change(state, job, sequence, at(index), frame.time);
+                    tell(held, event, frame.time);
                 }
-                Entry::Vacant(space) => {
-                    space.insert(JobView::of(state, job, sequence, at(index), frame.time))
+                None => {
+                    let mut view = JobView::of(state, job, sequence, at(index), frame.time);
+                    tell(&mut view, event, frame.time);
+                    inner.jobs.add(view);
                 }
-            };
-            match events.get(index as usize) {
-                Some(Event::Started { .. }) => view.started = frame.time,
-                Some(Event::Progress { progress, .. }) if view.state == JobState::Running => {
-                    view.progress = Some(Box::new(progress.clone()));
-                }
-                Some(_) | None => {}
             }
         }
         Touched::Gone { id, sequence, index } => {
-            let held = inner.jobs.get_mut(&id);
+            let held = inner.jobs.get_mut(id);
             debug_assert!(held.is_some(), "the overlay keeps jobs that run or are dead");
             if let (Some(view), Some(event)) = (held, events.get(index as usize)) {
                 view.finish(event, sequence, at(index), frame.time);
             }
         }
         Touched::Unheld(mut view) => {
-            view.started = inner.jobs.get(&view.id).map_or(Timestamp(0), |held| held.started);
-            inner.jobs.insert(view.id, *view);
+            view.started = inner.jobs.get(view.id).map_or(Timestamp(0), |held| held.started);
+            inner.jobs.insert(*view);
         }
         Touched::Deleted { id, queue, sequence, index } => {
-            inner.jobs.insert(id, JobView::tombstone(id, queue, sequence, at(index), frame.time));
+            inner.jobs.insert(JobView::tombstone(id, queue, sequence, at(index), frame.time));
         }
+    }
+}
+
+/// What the event alone says of the job.
+fn tell(view: &mut JobView, event: Option<&Event>, time: Timestamp) {
+    match event {
+        Some(Event::Started { .. }) => view.started = time,
+        Some(Event::Progress { progress, .. }) if view.state == JobState::Running => {
+            view.progress = Some(Box::new(progress.clone()));
+        }
+        Some(_) | None => {}
     }
 }
 
