@@ -1,7 +1,7 @@
 //! Which waiting job is next: lanes of ready jobs by queue and priority, and timers for those that become ready or
 //! expire later. Derived from the state and the clock; rebuilt at start, never stored.
 //!
-//! A lane is a doubly linked list through an array beside the slab, so that entering, claiming and cancelling
+//! A lane is a doubly linked list through an array beside the table of jobs, so that entering, claiming and cancelling
 //! touch a few words whatever the backlog. Order within a queue: priority, then the order of becoming ready.
 
 use crate::clock::Timestamp;
