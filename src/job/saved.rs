@@ -322,3 +322,50 @@ fn skip_tables(input: &mut Reader<'_>) -> Result<(), codec::Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::codec;
+    use crate::codec::Reader;
+    use crate::codec::Writer;
+    use crate::job::decide::submit::Origin;
+    use crate::job::id::JobId;
+    use crate::job::id::Position;
+    use crate::job::journal::Journal;
+    use crate::job::journal::job;
+    use crate::job::saved::SavedJob;
+    use crate::job::saved::row::put_row;
+    use crate::job::state::State;
+
+    /// What loading the tables of `state` with these jobs gives.
+    fn loaded(state: &State, jobs: &[SavedJob]) -> Result<State, codec::Error> {
+        let mut bytes = Vec::new();
+        let written = Writer::over(&mut bytes, |out| {
+            state.save_tables(out)?;
+            jobs.iter().try_for_each(|job| out.put_by(|out| put_row(Some(job), out)))?;
+            out.put_by(|out| put_row(None, out))
+        });
+        written.unwrap();
+        State::load(&mut Reader::over(&mut bytes.as_slice()))
+    }
+
+    #[test]
+    fn jobs_that_no_state_can_hold_so_are_refused_by_name() {
+        let mut journal = Journal::new();
+        journal.submit(vec![job("q"), job("q")], Origin::Anonymous).unwrap();
+        let state = &journal.state;
+        let saved = || state.jobs().in_id_order().map(|(_, job)| state.saved(job));
+        let (first, second) = (|| saved().next().unwrap(), || saved().last().unwrap());
+        let refused = |jobs: &[SavedJob]| loaded(state, jobs).unwrap_err().to_string();
+
+        assert_eq!(loaded(state, &[first(), second()]).unwrap().digest(), state.digest());
+        let behind = refused(&[second(), first()]);
+        assert!(behind.contains(&format!("job {} is out of order", first().id)), "{behind}");
+        assert!(refused(&[first(), first()]).contains("out of order"));
+        let above = refused(&[first(), SavedJob { id: JobId::MAX, ..second() }]);
+        assert!(above.contains(&format!("above the newest job {}", second().id)), "{above}");
+        let mut far = second();
+        far.submitted_at.position = Position(1 << 48);
+        assert!(refused(&[first(), far]).contains("where no log reaches"));
+    }
+}
