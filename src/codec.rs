@@ -177,6 +177,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Hands on what comes after the values that were taken, but for its last `keep` bytes: as it is stored, in pieces.
+    ///
+    /// # Errors
+    /// Those of `see`, and [`Error::Malformed`] when the stream cannot be read.
+    pub fn pass_on<E: From<Error> + From<std::io::Error>>(
+        &mut self,
+        keep: usize,
+        mut see: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), E> {
+        loop {
+            let to = self.bytes.len().saturating_sub(keep).max(self.next);
+            see(&self.bytes[self.next..to])?;
+            self.next = to;
+            if !self.read_on()? {
+                return Ok(());
+            }
+        }
+    }
+
     /// What comes after the values that were taken, as it is stored.
     pub fn into_rest(mut self) -> impl Read + 'a {
         self.bytes.drain(..self.next);

@@ -142,7 +142,7 @@ pub fn advance<A: Archive>(archive: &A, to: Position, log_bytes_max: u64) -> Res
             let input = &mut Reader::over(&mut input);
             let head = read_head(input)?;
             let touched = touched(archive, from, to, log_bytes_max, head.last_id)?;
-            let state = State::load_where(input, |id| touched.contains(&id))?;
+            let state = State::load_where(input, |id| touched.contains(&id), last_of(&touched))?;
             (head, touched, state)
         }
         None => (CheckpointHead::EMPTY, HashSet::default(), State::default()),
@@ -197,7 +197,7 @@ fn store<A: Archive>(
             let mut input = archive.checkpoint(newest)?;
             let input = &mut Reader::over(&mut input);
             read_head(input)?;
-            Ok(state.save_merged(input, |id| touched.contains(&id), out)?)
+            Ok(state.save_merged(input, |id| touched.contains(&id), last_of(touched), out)?)
         });
         merged.map_err(|error| {
             // Disk space is for the log to judge; anything else is ours to tell.
@@ -236,6 +236,11 @@ fn touched<A: Archive>(
         Ok(taken.take(frame))
     })?;
     Ok(touched)
+}
+
+/// The last of them; before all jobs if there are none.
+fn last_of(touched: &HashSet<JobId, IdHash>) -> JobId {
+    touched.iter().copied().max().unwrap_or(JobId::MIN)
 }
 
 /// Lets go of log below `before`, carrying what the jobs live at the older of the two checkpoints still need. `before` is

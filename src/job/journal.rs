@@ -141,7 +141,7 @@ impl Journal {
     }
 }
 
-fn apply_frame(state: &mut State, stored: &Stored) -> Result<Vec<Change>, Inconsistent> {
+pub(in crate::job) fn apply_frame(state: &mut State, stored: &Stored) -> Result<Vec<Change>, Inconsistent> {
     let position = state.position().next();
     let mut run = codec::Run::open(&stored.body).unwrap();
     let mut changes = Vec::new();

@@ -46,6 +46,9 @@ pub enum Error {
     Io(#[from] std::io::Error),
 }
 
+/// What the end of the jobs takes.
+const END_BYTES: usize = 1;
+
 /// Everything but the jobs, keys and producers, which are streamed.
 #[derive(Serialize, Deserialize)]
 struct Tables {
@@ -91,11 +94,16 @@ impl State {
         Ok(state)
     }
 
-    /// Reads the tables of a saved state and those of its jobs that `wanted` says.
+    /// Reads the tables of a saved state and those of its jobs that `wanted` says, none of them behind `last`: what comes
+    /// there is not looked at.
     ///
     /// # Errors
     /// If the stream is not what [`State::save`] writes.
-    pub fn load_where(input: &mut Reader<'_>, wanted: impl Fn(JobId) -> bool) -> Result<State, codec::Error> {
+    pub fn load_where(
+        input: &mut Reader<'_>,
+        wanted: impl Fn(JobId) -> bool,
+        last: JobId,
+    ) -> Result<State, codec::Error> {
         let mut state = State::load_tables(input)?;
         // A row is read over to its end first: then it is known whether it is wanted.
         let row = |run: &mut Run<'_>| {
@@ -103,16 +111,20 @@ impl State {
             let id = pass_row(run)?;
             Ok((id, if id.is_some_and(&wanted) { take_row(&mut row)? } else { None }))
         };
-        while let ((Some(_), job), _) = input.take_by(row)? {
+        while let ((Some(id), job), _) = input.take_by(row)? {
             if let Some(job) = job {
                 state.restore(job)?;
+            }
+            if id >= last {
+                break;
             }
         }
         Ok(state)
     }
 
     /// Writes the state that follows from the saved state `old` and this one, which holds the tables as they are now
-    /// and, of the jobs, only those that `touched` says.
+    /// and, of the jobs in `old`, only those that `touched` says, none of them behind `last`. The jobs that are not in `old`
+    /// come after all that are.
     ///
     /// # Errors
     /// If `old` is not what [`State::save`] writes, or those of `out`.
@@ -120,20 +132,24 @@ impl State {
         &self,
         old: &mut Reader<'_>,
         touched: impl Fn(JobId) -> bool,
+        last: JobId,
         out: &mut Writer<'_>,
     ) -> Result<(), Error> {
         self.save_tables(out)?;
         skip_tables(old)?;
         let mut own = self.jobs.in_id_order().map(|(_, job)| job).peekable();
+        // Rows are copied as they stand: most jobs of a large backlog are not touched, and those that came last not even
+        // looked at.
         while let (Some(id), stored) = old.take_by(pass_row)? {
-            if touched(id) {
-                continue;
-            }
-            while let Some(before) = own.next_if(|own| own.id < id) {
+            while let Some(before) = own.next_if(|own| own.id <= id) {
                 out.put_by(|out| put_row(Some(&self.saved(before)), out))?;
             }
-            // As it stands: most jobs of a large backlog are not touched.
-            out.put_bytes(stored)?;
+            if !touched(id) {
+                out.put_bytes(stored)?;
+            }
+            if id >= last {
+                old.pass_on::<Error>(END_BYTES, |stored| out.put_bytes(stored))?;
+            }
         }
         for job in own {
             out.put_by(|out| put_row(Some(&self.saved(job)), out))?;
@@ -332,6 +348,7 @@ mod tests {
     use crate::job::id::JobId;
     use crate::job::id::Position;
     use crate::job::journal::Journal;
+    use crate::job::journal::apply_frame;
     use crate::job::journal::job;
     use crate::job::saved::SavedJob;
     use crate::job::saved::row::put_row;
@@ -367,5 +384,46 @@ mod tests {
         let mut far = second();
         far.submitted_at.position = Position(1 << 48);
         assert!(refused(&[first(), far]).contains("where no log reaches"));
+    }
+
+    fn bytes_of(state: &State) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Writer::over(&mut bytes, |out| state.save(out)).unwrap();
+        bytes
+    }
+
+    /// [LOG-3]
+    #[test]
+    fn what_is_merged_is_the_whole_state_wherever_jobs_were_touched() {
+        for places in [&[][..], &[0], &[0, 1, 2, 3, 700], &[1_999], &[0, 1_999], &[1_000, 1_001], &[1_998]] {
+            let mut journal = Journal::new();
+            journal.submit((0..2_000).map(|_| job("q")).collect(), Origin::Anonymous).unwrap();
+            let old = bytes_of(&journal.state);
+            let ids: Vec<JobId> = journal.state.jobs().in_id_order().map(|(_, job)| job.id).collect();
+            let touched: Vec<JobId> = places.iter().map(|place| ids[*place]).collect();
+            let before = journal.frames.len();
+            for (number, id) in touched.iter().enumerate() {
+                if number % 2 == 0 {
+                    journal.work_off(*id)
+                } else {
+                    journal.claim(*id);
+                }
+            }
+            journal.submit(vec![job("q"), job("r")], Origin::Anonymous).unwrap();
+
+            let (is_touched, last) =
+                (|id| touched.contains(&id), touched.last().copied().unwrap_or_default());
+            let (mut first_pass, mut second_pass) = (old.as_slice(), old.as_slice());
+            let mut state = State::load_where(&mut Reader::over(&mut first_pass), is_touched, last).unwrap();
+            for frame in &journal.frames[before..] {
+                apply_frame(&mut state, frame).unwrap();
+            }
+            let mut merged = Vec::new();
+            let saved = Writer::over(&mut merged, |out| {
+                state.save_merged(&mut Reader::over(&mut second_pass), is_touched, last, out)
+            });
+            saved.unwrap();
+            assert!(merged == bytes_of(&journal.state), "{places:?}");
+        }
     }
 }
