@@ -8,6 +8,7 @@ mod drive;
 mod error;
 mod figures;
 mod fill;
+mod growth;
 mod latency;
 mod leftovers;
 mod lifecycle;
@@ -27,9 +28,10 @@ mod worker;
 pub(in crate::cli) use crate::cli::bench::error::Error;
 
 use crate::cli::bench::figures::Figures;
-use crate::cli::bench::figures::compare;
+use crate::cli::bench::growth::compare;
 use crate::cli::bench::setup::Bench;
 use crate::cli::exit::Exit;
+use crate::cli::output;
 use crate::cli::output::Reader;
 use crate::cli::words;
 use crate::clock::Clock;
@@ -204,17 +206,21 @@ fn wanted(arguments: &Arguments) -> Result<Vec<What>, Error> {
 async fn measure_all(wanted: &[What], arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut exit = Exit::OK;
     for what in wanted {
-        for figures in measure(*what, arguments).await? {
+        let series = measure(*what, arguments).await?;
+        for figures in &series {
             if figures.print(arguments.json)? == Reader::Gone {
                 return Ok(exit);
             }
-            let verdicts = if arguments.check { asked::verdicts(&figures) } else { Vec::new() };
+            let verdicts = if arguments.check { asked::verdicts(figures) } else { Vec::new() };
             for verdict in verdicts {
                 if !verdict.is_met() {
                     exit = Exit::JOB_FAILED;
                 }
                 verdict.print(arguments.json)?;
             }
+        }
+        if !arguments.json && output::lines(growth::table(&series).into_iter())? == Reader::Gone {
+            return Ok(exit);
         }
     }
     Ok(exit)

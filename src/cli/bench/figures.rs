@@ -65,6 +65,9 @@ pub(in crate::cli::bench) struct Figures {
     /// CPU of the server, against that of the first figures in the same series.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) times_the_smallest: Option<f64>,
+    /// As which power of `pending` or `queues` that grew: 0 is not at all, 1 in proportion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli::bench) growth_exponent: Option<f64>,
     /// Queues that the jobs went to in turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli::bench) queues: Option<usize>,
@@ -145,14 +148,6 @@ fn readable(value: &serde_json::Value) -> String {
         (None, Some(number)) if number.abs() >= 1_000.0 => format!("{number:.0}"),
         (None, Some(number)) if number.fract() != 0.0 => format!("{number:.3}"),
         (None, _) => value.to_string(),
-    }
-}
-
-/// The figures of a series with what each of them costs against the first.
-pub(in crate::cli::bench) fn compare(series: &mut [Figures], cost: impl Fn(&Figures) -> Option<f64>) {
-    let Some(smallest) = series.first().and_then(&cost) else { return };
-    for figures in series.iter_mut().skip(1) {
-        figures.times_the_smallest = cost(figures).map(|cost| cost / smallest);
     }
 }
 
