@@ -6,21 +6,6 @@ use crate::job::dedupe::KeySlot;
 use crate::job::id::Pointer;
 use crate::job::intern::Ref;
 use crate::job::spec::Policy;
-use std::num::NonZeroU32;
-
-/// Where the extra of a job is: its place, counted from 1, so that having none takes no more space. Not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::job) struct ExtraSlot(NonZeroU32);
-
-impl ExtraSlot {
-    fn at(place: u32) -> ExtraSlot {
-        ExtraSlot(NonZeroU32::MIN.saturating_add(place))
-    }
-
-    fn place(self) -> u32 {
-        self.0.get() - 1
-    }
-}
 
 /// What a job has only if it was submitted with a policy or under a key, or has something rare.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,40 +66,28 @@ impl Extra {
 #[derive(Debug, Default)]
 pub(in crate::job) struct Extras {
     places: Chunks<Extra>,
-    free: Vec<ExtraSlot>,
 }
 
 impl Extras {
-    /// What the job with this slot has.
-    pub(in crate::job) fn get(&self, slot: Option<ExtraSlot>) -> &Extra {
-        slot.map_or(&NOTHING, |slot| &self.places[slot.place()])
+    /// What the job with this reference has.
+    pub(in crate::job) fn get(&self, held: Option<Ref<Extra>>) -> &Extra {
+        held.map_or(&NOTHING, |held| &self.places[held.place()])
     }
 
-    /// Changes what the job with this slot has; gives the slot it has from now on.
+    /// Changes what the job with this reference has; gives the reference it has from now on.
     pub(in crate::job) fn change(
         &mut self,
-        slot: Option<ExtraSlot>,
+        held: Option<Ref<Extra>>,
         change: impl FnOnce(&mut Extra),
-    ) -> Option<ExtraSlot> {
-        let mut extra = self.take(slot);
+    ) -> Option<Ref<Extra>> {
+        let mut extra = self.take(held);
         change(&mut extra);
-        if extra == NOTHING {
-            return None;
-        }
-        match self.free.pop() {
-            Some(slot) => {
-                self.places[slot.place()] = extra;
-                Some(slot)
-            }
-            None => Some(ExtraSlot::at(self.places.push(extra))),
-        }
+        (extra != NOTHING).then(|| Ref::at(self.places.insert(extra)))
     }
 
-    /// Takes out what the job with this slot has.
-    pub(in crate::job) fn take(&mut self, slot: Option<ExtraSlot>) -> Extra {
-        let Some(slot) = slot else { return Extra::default() };
-        self.free.push(slot);
-        std::mem::take(&mut self.places[slot.place()])
+    /// Takes out what the job with this reference has.
+    pub(in crate::job) fn take(&mut self, held: Option<Ref<Extra>>) -> Extra {
+        held.map_or_else(Extra::default, |held| self.places.replace(held.place(), Extra::default()))
     }
 }
 

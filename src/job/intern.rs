@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 
-/// A reference to an interned value: its place in the table, counted from 1, so that having none takes no more space.
+/// A reference to a value that is kept elsewhere: its place there, counted from 1, so that having none takes no more space.
 /// Not stored: checkpoints write the value.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Ref<T>(NonZeroU32, PhantomData<fn() -> T>);
@@ -20,11 +20,11 @@ impl<T> Clone for Ref<T> {
 impl<T> Copy for Ref<T> {}
 
 impl<T> Ref<T> {
-    fn at(place: u32) -> Ref<T> {
+    pub(in crate::job) fn at(place: u32) -> Ref<T> {
         Ref(NonZeroU32::MIN.saturating_add(place), PhantomData)
     }
 
-    fn place(self) -> u32 {
+    pub(in crate::job) fn place(self) -> u32 {
         self.0.get() - 1
     }
 }

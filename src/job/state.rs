@@ -17,7 +17,6 @@ use crate::job::dedupe::KeySlot;
 use crate::job::dedupe::Keys;
 use crate::job::dedupe::Producers;
 use crate::job::extra::Extra;
-use crate::job::extra::ExtraSlot;
 use crate::job::extra::Extras;
 use crate::job::extra::Rare;
 use crate::job::id::JobId;
@@ -106,7 +105,7 @@ pub struct Job {
     submitted_index: u32,
     worker: Option<Ref<Arc<str>>>,
     /// Where [`State::extra`] finds what few jobs have.
-    extra: Option<ExtraSlot>,
+    extra: Option<Ref<Extra>>,
     /// Length of its payload.
     pub payload_bytes: u32,
     /// Its queue.

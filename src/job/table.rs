@@ -24,7 +24,6 @@ impl Slot {
 #[derive(Default)]
 pub struct Table {
     slots: Chunks<Option<Job>>,
-    free: Vec<Slot>,
     order: Order,
 }
 
@@ -98,13 +97,7 @@ impl Table {
     /// If its id is not above [`Table::newest`].
     pub(in crate::job) fn insert(&mut self, job: Job) -> Slot {
         let id = job.id;
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot.0] = Some(job);
-                slot
-            }
-            None => Slot(self.slots.push(Some(job))),
-        };
+        let slot = Slot(self.slots.insert(Some(job)));
         self.order.push(id, slot);
         slot
     }
@@ -114,9 +107,8 @@ impl Table {
     /// # Panics
     /// As [`Table::at`].
     pub(in crate::job) fn remove(&mut self, slot: Slot) -> Job {
-        let job = self.slots[slot.0].take().expect("a slot in use holds a job");
+        let job = self.slots.replace(slot.0, None).expect("a slot in use holds a job");
         self.order.remove(job.id, slot);
-        self.free.push(slot);
         job
     }
 

@@ -63,8 +63,6 @@ pub(in crate::job::table) struct Order {
     /// Where each block is; `NOWHERE` if it is empty.
     places: Vec<u32>,
     blocks: Chunks<Block>,
-    /// Empty blocks.
-    free: Vec<u32>,
     len: usize,
     /// The highest id that was ever added.
     newest: JobId,
@@ -92,7 +90,7 @@ impl Order {
         let has_room = |place: &u32| *place != NOWHERE && self.blocks[*place].len < BLOCK;
         let last = self.places.last().copied().filter(has_room);
         let place = last.unwrap_or_else(|| {
-            let place = self.free.pop().unwrap_or_else(|| self.blocks.push(Block::EMPTY));
+            let place = self.blocks.insert(Block::EMPTY);
             self.firsts.push(id);
             self.places.push(place);
             place
@@ -118,7 +116,7 @@ impl Order {
         block.remove(within);
         if block.len == 0 {
             self.places[number] = NOWHERE;
-            self.free.push(place);
+            self.blocks.replace(place, Block::EMPTY);
         }
         self.len -= 1;
         if self.places.len() > self.len / JOBS_A_BLOCK_MIN + SPARE_BLOCKS {
@@ -160,11 +158,10 @@ impl Order {
     }
 
     fn pour(&mut self, from: u32, into: u32) {
-        let block = std::mem::replace(&mut self.blocks[from], Block::EMPTY);
+        let block = self.blocks.replace(from, Block::EMPTY);
         for (mark, slot) in block.marks().iter().zip(block.slots()) {
             self.blocks[into].push(*mark, *slot);
         }
-        self.free.push(from);
     }
 }
 
