@@ -122,8 +122,6 @@ pub struct Core<L: Log> {
     answers: Vec<Answer>,
     /// Synced or empty frames that wait to be published with the next synced one.
     unpublished: Vec<Arc<Published>>,
-    /// The newest update that was published before this step.
-    published: Sequence,
     timeouts: Timeouts,
     warned: Warned,
     told: HashMap<Slot, Told>,
@@ -202,7 +200,6 @@ impl<L: Log> Core<L> {
             failed: None,
             answers: Vec::new(),
             unpublished: Vec::new(),
-            published: head.sequence,
             timeouts: Timeouts::default(),
             warned: Warned::default(),
             told: HashMap::new(),
@@ -281,7 +278,6 @@ impl<L: Log> Core<L> {
         self.notice_gap(gap);
         self.now = Now { wall: self.log_time(now), tick: now.tick };
         self.room = self.log.room();
-        self.published = self.log.head().sequence;
         self.starved = false;
         let health = match (self.draining, self.disk_full()) {
             (true, _) => Health::Draining,
@@ -346,7 +342,7 @@ impl<L: Log> Core<L> {
             event,
             Event::Succeeded { .. } | Event::Cancelled { .. } | Event::Expired { .. } | Event::Deleted { .. }
         );
-        let view = (ends && !self.is_held(job)).then(|| {
+        let view = (ends && !is_held(job)).then(|| {
             let pointer = job.submitted_at();
             Box::new(JobView::of(&self.state, job, job.submitted, pointer, self.state.time()))
         });
@@ -358,14 +354,6 @@ impl<L: Log> Core<L> {
             Stage::Running { .. } | Stage::Dead { .. } => {}
         }
         Some((slot, view))
-    }
-
-    /// Whether the overlay holds the live job for certain: it keeps every job that runs or is dead.
-    fn is_held(&self, job: &Job) -> bool {
-        match job.stage() {
-            Stage::Waiting { .. } => false,
-            Stage::Running { .. } | Stage::Dead { .. } => job.newest() <= self.published,
-        }
     }
 
     fn note(
@@ -395,6 +383,12 @@ impl<L: Log> Core<L> {
         };
         self.draft.touched.push(touched);
     }
+}
+
+/// Whether the overlay holds the live job since before this step: it keeps every job that runs or is dead, and what runs was
+/// started in an earlier step, because leases are given last.
+fn is_held(job: &Job) -> bool {
+    !matches!(job.stage(), Stage::Waiting { .. })
 }
 
 #[cfg(test)]
